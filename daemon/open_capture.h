@@ -1,0 +1,66 @@
+// A capture under way: which samples it wants, and what it has gathered.
+#pragma once
+
+#include <re2/re2.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "daemon/base/result.h"
+#include "daemon/profile/capture.h"
+#include "daemon/profile/window.h"
+
+namespace hotpath {
+
+// Not thread-safe: Pipeline holds its lock. Time is CLOCK_MONOTONIC.
+//
+// A sample stands for the time since its CPU's last tick. Of the first and the last one only the
+// part inside [begin, end) counts, so that the sum is the CPU time of that interval, not of whole
+// periods: at 19 Hz and 10 s, whole periods would be 0.3 % short.
+class OpenCapture {
+ public:
+  // Errors: kInvalidArgument when a regular expression of the filter is none.
+  static Result<OpenCapture> Open(const CaptureRequest& request, uint32_t session,
+                                  uint64_t begin_ns);
+
+  uint32_t session() const { return session_; }
+  void SetEnd(uint64_t end_ns) { end_ns_ = end_ns; }
+  // Over the memory limit: samples of stacks that are new are lost, and counted.
+  void SetKnownStacksOnly(bool only) { known_stacks_only_ = only; }
+  // `facts` is asked at most once a process.
+  template <typename FactsOf>
+  void Offer(const Sample& sample, const FactsOf& facts_of) {
+    const uint64_t from = sample.time_ns - std::min(sample.weight_ns, sample.time_ns);
+    if (sample.session != session_ || sample.time_ns <= begin_ns_ || from >= end_ns_) return;
+    auto it = processes_.find(sample.process);
+    if (it == processes_.end()) it = processes_.emplace(sample.process, facts_of(sample)).first;
+    if (!Wants(sample, it->second)) return;
+    clipped_ = sample;
+    clipped_.weight_ns = std::min(sample.time_ns, end_ns_) - std::max(from, begin_ns_);
+    if (known_stacks_only_) {
+      builder_.AddKnown(clipped_, Loss::kMemoryLimit);
+    } else {
+      builder_.Add(clipped_);
+    }
+    builder_.window().processes.try_emplace(sample.process, it->second);
+  }
+  std::unique_ptr<Window> Close() { return builder_.Close(); }
+
+ private:
+  explicit OpenCapture(ProfileType type) : builder_(std::move(type)) {}
+  bool Wants(const Sample& sample, const ProcessFacts& facts) const;
+
+  uint32_t session_ = 0;
+  uint64_t begin_ns_ = 0;
+  uint64_t end_ns_ = UINT64_MAX;
+  bool known_stacks_only_ = false;
+  CaptureFilter filter_;
+  std::shared_ptr<const RE2> comm_;               // Null: any name.
+  std::map<ProcessKey, ProcessFacts> processes_;  // All that ran, wanted or not.
+  WindowBuilder builder_;
+  Sample clipped_;
+};
+
+}  // namespace hotpath

@@ -1,0 +1,11 @@
+// The client's entry: everything is in RunCli but recording, which needs the daemon's pipeline.
+#include "daemon/files/file_worker.h"
+#include "exporters/cli/cli.h"
+#include "exporters/cli/record.h"
+
+int main(int argc, char** argv) {
+  hotpath::FileWorker::RunChildIfAsked(argc, argv);
+  hotpath::cli::CliContext context = hotpath::cli::StandardContext();
+  context.record = hotpath::cli::Record;
+  return hotpath::cli::RunCli(argc, argv, context);
+}
