@@ -197,11 +197,15 @@ TEST(Unwinding, ReachesMainFromInsideTheExceptionUnwinder) {
       recording.stacks, OfPid(program->pid()),
       {From("... <- throw_level*{1,10} <- catch_loop"), From("... <- catch_loop")}, kNearlyAll));
   const Selector unwinding = Both(OfPid(program->pid()), WithFrame("_Unwind_RaiseException"));
-  EXPECT_TRUE(
-      StacksMatch(recording.stacks, unwinding,
-                  {From("... <- _Unwind_RaiseException <- __cxa_throw <- throw_level*{10} <- "
-                        "catch_loop")},
-                  kNearlyAll));
+  const std::string throwing =
+      "... <- _Unwind_RaiseException <- __cxa_throw <- throw_level*{10} <- catch_loop";
+  // Before it resumes at the handler, libgcc writes the handler's registers over those that
+  // _Unwind_RaiseException saved, its return address among them: from then on it returns to
+  // catch_loop, and who called it is nowhere any more (about 1 % of these samples).
+  const std::string resuming = "*{0,1} <- _Unwind_RaiseException <- catch_loop";
+  EXPECT_TRUE(StacksMatch(recording.stacks, unwinding, {From(throwing), From(resuming + " <- ...")},
+                          kNearlyAll));
+  EXPECT_TRUE(StacksMatch(recording.stacks, unwinding, {From(throwing)}, 0.96));
   EXPECT_TRUE(StacksComplete(recording.stacks, OfPid(program->pid()), kComplete));
 }
 
