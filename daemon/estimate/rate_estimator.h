@@ -1,0 +1,127 @@
+// From windows of allocator probes to a process's true allocation rate, with its error.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "daemon/estimate/probe_window.h"
+#include "daemon/estimate/window_sums.h"
+
+namespace hotpath {
+
+// A number and its 95 % interval.
+struct Rate {
+  double value = 0;             // Best guess.
+  double lower = 0;             //
+  std::optional<double> upper;  // None: no upper end is known, so "at least `lower`".
+};
+
+enum class Verdict {
+  kNone,     // No estimate: the numbers are a guess and must not be published as rates.
+  kAtLeast,  // Only `lower` is known.
+  kRate,     // Value and both ends.
+};
+
+// What there is to say about a process after some windows.
+struct Estimate {
+  Verdict verdict = Verdict::kNone;
+  std::string_view reason;  // Why the verdict is not kRate; empty if it is. Static text.
+  Rate calls_per_s;         // Of wall time.
+  Rate bytes_per_s;
+  double dilation_ratio = 0;  // 1 - native / wall: share of on-CPU window time spent in traps.
+  double trap_ns = 0;         // One trap, as these windows measured it.
+  uint64_t windows = 0;
+  uint64_t hits = 0;  // Allocating calls seen: a call that hit both probes is one.
+  uint64_t armed_ns = 0;
+  double duty_ratio = 0;  // armed / wall.
+};
+
+// On-CPU time from sched_switch time stamps, outside the windows, where the thread runs at its own
+// speed. Threads that ended count too.
+struct ThreadExposure {
+  uint32_t tid;
+  uint64_t on_cpu_ns;
+};
+
+// The allocation rate that a process has when nobody looks.
+//
+// A trap costs some 500 ns, a malloc 8 to 20: inside a window a busy thread allocates up to 100
+// times slower. So every call is trapped twice, at adjacent instructions. Of one thread
+//
+//   gap(A -> B)      = c          one trap
+//   gap(B -> next A) = c + d      one trap and the native time per call
+//
+// and d is the difference of their means (of gaps up to 10 medians of c; longer ones are
+// interrupts, sleep or work). Interrupts take the share eps of A -> B gaps, so of native time too.
+// Example: A -> B 500 ns, B -> A 580 ns, eps 3 %: the thread makes 1 / (80 ns * 1.03) = 12.1 M
+// calls per second on CPU; divided by the window's length it would be 0.9 M.
+//
+// Where all of a thread's window time is such gaps (homogeneous), that is its rate. Otherwise each
+// window k has N calls in tau native nanoseconds and the rate is the mean over windows of N / tau,
+// never sum / sum: a burst dilates its own window. If the first 0.1 ms of the windows contradict
+// the whole, they win: phases were shorter than the windows. Rates are per on-CPU time; the
+// process is the sum over threads of rate times on-CPU time outside windows.
+//
+// The interval holds what was measured on threads of known rate: t(0.975) standard errors between
+// windows, 2 % of c and 2 % of d (4 % when two threads trap in one window). Below 5 ns for d at
+// its lower end there is no upper end. Threads with fewer than 8 windows are estimated together.
+//
+// One a process; any one thread. Keeps sums, not hits: at most kMaxWindows windows and kMaxSums
+// thread-windows of 200 bytes (3 MiB), the oldest forgotten first.
+class RateEstimator {
+ public:
+  static constexpr size_t kMaxWindows = 4096;
+  static constexpr size_t kMaxSums = 16'384;
+  static constexpr size_t kMaxThreads = 256;  // A window; threads past it are counted only.
+
+  // `trap_ns`: one trap as calibrated on this host, for sites with one probe, and until windows
+  // have measured their own.
+  explicit RateEstimator(double trap_ns) : calibrated_trap_ns_(trap_ns) {}
+
+  // Returns the window's index, 0 for the first. Broken windows (disarmed before armed, hits
+  // outside) are cut to what is inside.
+  uint64_t Add(const ProbeWindow& window);
+
+  // What the remembered windows say about `wall_ns` of the process's life, in which its threads
+  // were on CPU for `exposures`. Also decides the weights below. `wall_ns` counts the windows too.
+  Estimate Result(uint64_t wall_ns, const std::vector<ThreadExposure>& exposures);
+
+  // By the last Result(): how many of the process's calls in `wall_ns` one hit stands for, made by
+  // `tid` in window `window`, `since_armed_ns` after its start. The sum over all hits is
+  // calls_per_s.value * wall. 0: the hit lies past the part of the window that is used, or its
+  // window is forgotten, or its thread has no exposure. Multiply by 1 / p(size) if byte-sampled.
+  double WindowWeight(uint64_t window, uint32_t tid, uint64_t since_armed_ns) const;
+
+  uint64_t threads_dropped() const { return threads_dropped_; }  // Thread-windows past a bound.
+
+ private:
+  struct WindowRecord {
+    uint64_t armed_ns = 0;  // Its length, not its time.
+    size_t sums = 0;        // How many thread-windows at the front of sums_ are its own.
+    bool calls = false;
+  };
+  struct ThreadRecord {
+    uint32_t tid;
+    WindowSums whole;
+    WindowSums start;  // Of the window's first kStart_ns.
+    bool running;      // On CPU when the window was armed.
+    bool shared;       // Another thread trapped in this window as well.
+    double weight = 0;
+    bool start_only = false;  // The weight is for hits in the first kStart_ns.
+  };
+  void Forget();
+
+  double calibrated_trap_ns_;
+  double median_trap_ns_ = 0;  // Of the latest windows; 0: none yet.
+  uint64_t first_window_ = 0;  // Index of windows_.front().
+  std::deque<WindowRecord> windows_;
+  std::deque<ThreadRecord> sums_;  // In window order.
+  uint64_t threads_dropped_ = 0;
+};
+
+}  // namespace hotpath
