@@ -31,7 +31,8 @@ double ByteSampling::Bytes(uint64_t size_bytes) const {
 }
 
 std::vector<uint32_t> ByteSampling::Distances(size_t count) const {
-  // The mean of -ln s over s in [low, high] is (F(high) - F(low)) / (high - low), F(s) = s - s ln s.
+  // The mean of -ln s over s in [low, high] is (F(high) - F(low)) / (high - low), F(s) = s - s ln
+  // s.
   const auto primitive = [](double s) { return s > 0 ? s - s * std::log(s) : 0; };
   const auto n = static_cast<double>(count);
   const auto mean = static_cast<double>(mean_bytes_);

@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <deque>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "daemon/estimate/probe_window.h"
-#include "daemon/estimate/window_sums.h"
+#include "daemon/estimate/thread_rate.h"
 
 namespace hotpath {
 
@@ -72,11 +74,11 @@ struct ThreadExposure {
 // its lower end there is no upper end. Threads with fewer than 8 windows are estimated together.
 //
 // One a process; any one thread. Keeps sums, not hits: at most kMaxWindows windows and kMaxSums
-// thread-windows of 200 bytes (3 MiB), the oldest forgotten first.
+// thread-windows of 400 bytes (3 MiB), the oldest forgotten first.
 class RateEstimator {
  public:
   static constexpr size_t kMaxWindows = 4096;
-  static constexpr size_t kMaxSums = 16'384;
+  static constexpr size_t kMaxSums = 8192;
   static constexpr size_t kMaxThreads = 256;  // A window; threads past it are counted only.
 
   // `trap_ns`: one trap as calibrated on this host, for sites with one probe, and until windows
@@ -101,24 +103,39 @@ class RateEstimator {
 
  private:
   struct WindowRecord {
-    uint64_t armed_ns = 0;  // Its length, not its time.
-    size_t sums = 0;        // How many thread-windows at the front of sums_ are its own.
+    uint64_t armed_ns = 0;    // Its length, not its time.
+    uint64_t first_sums = 0;  // Its thread-windows: the number of the first, counted from Add()...
+    size_t sums = 0;          // ...and how many.
     bool calls = false;
   };
   struct ThreadRecord {
-    uint32_t tid;
-    WindowSums whole;
-    WindowSums start;  // Of the window's first kStart_ns.
-    bool running;      // On CPU when the window was armed.
-    bool shared;       // Another thread trapped in this window as well.
+    uint32_t tid = 0;
+    ThreadWindow window;
     double weight = 0;
     bool start_only = false;  // The weight is for hits in the first kStart_ns.
   };
+  struct Group {  // Threads that are estimated as one.
+    std::vector<size_t> records;
+    double on_cpu_ns = 0;  // Exposure of its threads, stretched to all of the wall time.
+    double expected = 0;   // Windows that should find them on CPU, and the variance of that.
+    double variance = 0;
+    uint64_t found = 0;  // Windows that did.
+  };
+  using Exposures = std::unordered_map<uint32_t, double>;
+  struct Total;
+  void AddThread(uint64_t begin_ns, uint64_t end_ns, bool running, uint32_t tid,
+                 std::span<const Hit> hits);
+  void MarkShared();
   void Forget();
+  std::pair<std::vector<Group>, Group> Groups(double wall_ns, const Exposures& on_cpu) const;
+  void Weigh(const Group& group, bool mixed, const TrapCost& pool, Total& total);
+  static void Conclude(const Total& total, uint64_t with_calls, uint64_t wall_ns,
+                       Estimate& estimate);
 
   double calibrated_trap_ns_;
   double median_trap_ns_ = 0;  // Of the latest windows; 0: none yet.
   uint64_t first_window_ = 0;  // Index of windows_.front().
+  uint64_t first_sums_ = 0;    // Number of sums_.front().
   std::deque<WindowRecord> windows_;
   std::deque<ThreadRecord> sums_;  // In window order.
   uint64_t threads_dropped_ = 0;

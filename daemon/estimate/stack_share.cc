@@ -42,8 +42,8 @@ Share StackShares::Of(uint64_t stack) const {
   const auto windows = static_cast<double>(windows_);
   const double squares =
       std::max(0.0, sums.xx - 2 * share.ratio * sums.xy + share.ratio * share.ratio * total_yy_);
-  const double half = Student975(windows_ - 1) *
-                      std::sqrt(windows / (windows - 1) * squares) / total_;
+  const double half =
+      Student975(windows_ - 1) * std::sqrt(windows / (windows - 1) * squares) / total_;
   share.lower = std::max(0.0, share.ratio - half);
   share.upper = std::min(1.0, share.ratio + half);
   return share;

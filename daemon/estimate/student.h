@@ -9,8 +9,7 @@ namespace hotpath {
 // 26.7.5). Fewer count as 4.
 inline double Student975(uint64_t degrees) {
   const double n = degrees < 4 ? 4 : static_cast<double>(degrees);
-  return 1.95996 + 2.37227 / n + 2.8225 / (n * n) + 2.5559 / (n * n * n) +
-         1.5895 / (n * n * n * n);
+  return 1.95996 + 2.37227 / n + 2.8225 / (n * n) + 2.5559 / (n * n * n) + 1.5895 / (n * n * n * n);
 }
 
 }  // namespace hotpath

@@ -20,18 +20,21 @@ struct GapSum {
     ns += other.ns;
     return *this;
   }
+  friend GapSum operator+(GapSum a, const GapSum& b) { return a += b; }
 };
 
 // What is kept of a thread's hits. "Long" is past the cap, ten times the usual A -> B gap.
-// Invariant: the gaps and `long_trap_ns`, `before_ns` never sum to more than `on_cpu_ns`.
+// Invariant: the gaps and `before_ns` never sum to more than `on_cpu_ns`.
 struct WindowSums {
   uint64_t on_cpu_ns = 0;
   uint64_t size_bytes = 0;     // Of the calls.
   uint32_t calls = 0;          // Hits of kFirst and kOnly.
   uint32_t traps = 0;          // All hits.
   GapSum trap;                 // A -> B: one trap.
-  uint64_t long_trap_ns = 0;   // A -> B, long: interrupts, for nothing else happens there.
-  GapSum call;                 // B -> A: one trap and the native time of a call.
+  GapSum long_trap;            // A -> B, long: interrupts, for nothing else happens there.
+  GapSum close_call;           // B -> A, up to 3 traps: one trap and a native time too short to be
+                               // told from it gap by gap.
+  GapSum call;                 // B -> A, up to the cap: the same with more native time.
   GapSum long_call;            // B -> A, long: one trap and whatever the thread did.
   GapSum other;                // Between other hits (A -> A, one-probe sites): one trap and more.
   GapSum walked;               // Opened by a stack walk: as good as a short call, of unknown cost.
