@@ -95,10 +95,13 @@ double NativeClock::Tau(const WindowSums& sums, const std::optional<CallTime>& c
   const double per_call = close ? std::max(0.0, close->ns + errors * close->error_ns) : 0;
   const double close_ns = close ? sums.close_call.count * per_call : rest(sums.close_call);
   const double work = std::clamp(work_ratio_ + errors * work_error_, 0.0, 1.0);
-  const double edges = static_cast<double>(sums.before_ns) + rest(sums.after) +
-                       (sums.short_befores / 2.0 + sums.walked.count) * per_call;
-  return (close_ns + rest(sums.call) + work * rest(sums.long_call) + rest(sums.other) + edges) *
-         (1 + cost_.interrupt_ratio);
+  double between_ns = close_ns + rest(sums.call) + work * rest(sums.long_call);
+  const double gaps = double{1} * sums.close_call.count + sums.call.count + sums.long_call.count;
+  // A walk hides a gap like the others.
+  between_ns += sums.walked.count * (gaps > 0 ? between_ns / gaps : per_call);
+  const double edges =
+      static_cast<double>(sums.before_ns) + rest(sums.after) + sums.short_befores * per_call / 2;
+  return (between_ns + rest(sums.other) + edges) * (1 + cost_.interrupt_ratio);
 }
 
 double NativeClock::Native(size_t k, double errors) const {

@@ -114,7 +114,7 @@ void RateEstimator::AddThread(uint64_t begin_ns, uint64_t end_ns, bool running, 
   sums.window.start = SumGaps(hits, running, begin_ns, start_ns, trap_ns);
   record.calls = record.calls || sums.window.whole.calls > 0;
   ++record.sums;
-  sums_.push_back(std::move(sums));
+  sums_.push_back(sums);
 }
 
 // Did two threads trap in this, the last window?
@@ -255,6 +255,9 @@ void RateEstimator::Conclude(const Total& total, uint64_t with_calls, uint64_t w
   if (with_calls < kMinWindows) {
     estimate.verdict = Verdict::kNone;
     estimate.reason = "fewer than 8 windows saw an allocation";
+  } else if (total.seen_ns + total.unseen_ns <= 0) {
+    estimate.verdict = Verdict::kNone;
+    estimate.reason = "no thread was on CPU";
   } else if (estimate.calls_per_s.lower <= 0 && !bounded) {
     estimate.verdict = Verdict::kNone;
   }
