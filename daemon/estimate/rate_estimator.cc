@@ -5,6 +5,8 @@
 #include <cmath>
 #include <unordered_set>
 
+#include "daemon/estimate/process_total.h"
+
 namespace hotpath {
 
 namespace {
@@ -12,7 +14,6 @@ namespace {
 constexpr uint64_t kMinWindows = 8;
 constexpr double kAloneWindows = 16;     // Expected, for a thread to be estimated by itself.
 constexpr double kMedianMemory = 0.8;    // Of the running median of c, a window.
-constexpr double kUnseenRatio = 0.05;    // On-CPU time of threads without estimate we can bound...
 constexpr double kPresenceSigmas = 2.6;  // 99 %: armed with the thread on CPU as often as it runs?
 
 // Where recording ended.
@@ -23,42 +24,6 @@ uint64_t EndOf(const ProbeWindow& window) {
 }
 
 }  // namespace
-
-// Sums over groups. Model errors are common to all threads and add up; drawn windows do not.
-struct RateEstimator::Total {
-  struct Column {
-    double value = 0;
-    double below = 0;  // From here on, only of groups with an estimate.
-    double seen = 0;
-    double above = 0;
-    double squares = 0;
-    double highest = 0;  // The highest rate of a group at its upper end, per ns.
-
-    void Add(const ErrorParts& parts, double on_cpu_ns) {
-      seen += parts.value * on_cpu_ns;
-      below += parts.below * on_cpu_ns;
-      above += parts.above * on_cpu_ns;
-      squares += std::pow(parts.sampling * on_cpu_ns, 2);
-      highest = std::max(highest, parts.value + std::hypot(parts.above, parts.sampling));
-    }
-    Rate Over(double wall_s, double unseen_ns, bool bounded) const {
-      const double low = seen - std::hypot(below, std::sqrt(squares));
-      const double high =
-          std::max(seen + std::hypot(above, std::sqrt(squares)) + unseen_ns * highest, value);
-      Rate rate{.value = value / wall_s, .lower = std::max(0.0, low) / wall_s, .upper = {}};
-      if (bounded) rate.upper = high / wall_s;
-      return rate;
-    }
-  };
-  Column calls;
-  Column bytes;
-  double seen_ns = 0;    // On-CPU time of groups with an estimate...
-  double unseen_ns = 0;  // ...and of the others.
-  bool unbounded = false;
-  bool absent = false;  // Windows did not find a group on CPU as often as it runs.
-  double native_ns = 0;
-  double on_cpu_ns = 0;
-};
 
 uint64_t RateEstimator::Add(const ProbeWindow& window) {
   const uint64_t index = first_window_ + windows_.size();
@@ -169,18 +134,14 @@ std::pair<std::vector<RateEstimator::Group>, RateEstimator::Group> RateEstimator
 }
 
 // Estimates a group, decides the weights of its hits, and adds it to the process.
-void RateEstimator::Weigh(const Group& group, bool mixed, const TrapCost& pool, Total& total) {
+void RateEstimator::Weigh(const Group& group, bool mixed, const TrapCost& pool,
+                          ProcessTotal& total) {
   const double on_cpu_ns = group.on_cpu_ns;
   // One window more or less is chance even where the variance says zero.
   const double surprise = std::abs(static_cast<double>(group.found) - group.expected);
   const bool absent = surprise > kPresenceSigmas * std::sqrt(group.variance) + 1;
   const bool known = group.found >= kMinWindows && !absent;
-  if (!known) {
-    total.unseen_ns += on_cpu_ns;
-    total.absent = total.absent || absent;
-  } else {
-    total.seen_ns += on_cpu_ns;
-  }
+  total.AddTime(on_cpu_ns, known, absent);
   if (group.records.empty()) return;
   std::vector<ThreadWindow> windows;
   windows.reserve(group.records.size());
@@ -190,14 +151,7 @@ void RateEstimator::Weigh(const Group& group, bool mixed, const TrapCost& pool, 
     sums_[group.records[k]].weight = rate.weights[k] * on_cpu_ns;
     sums_[group.records[k]].start_only = rate.start_only;
   }
-  total.calls.value += rate.calls.value * on_cpu_ns;
-  total.bytes.value += rate.bytes.value * on_cpu_ns;
-  total.native_ns += rate.native_ns;
-  total.on_cpu_ns += rate.on_cpu_ns;
-  if (!known) return;
-  total.calls.Add(rate.calls, on_cpu_ns);
-  total.bytes.Add(rate.bytes, on_cpu_ns);
-  total.unbounded = total.unbounded || rate.calls.unbounded;
+  total.AddRate(rate, on_cpu_ns, known);
 }
 
 Estimate RateEstimator::Result(uint64_t wall_ns, const std::vector<ThreadExposure>& exposures) {
@@ -229,38 +183,12 @@ Estimate RateEstimator::Result(uint64_t wall_ns, const std::vector<ThreadExposur
   for (const ThreadExposure& thread : exposures) {
     on_cpu[thread.tid] += stretch * static_cast<double>(thread.on_cpu_ns);
   }
-  Total total;
+  ProcessTotal total;
   const auto [alone, rest] = Groups(static_cast<double>(wall_ns), on_cpu);
   for (const Group& group : alone) Weigh(group, false, pool, total);
   Weigh(rest, true, pool, total);
-  Conclude(total, with_calls, wall_ns, estimate);
+  total.Conclude(with_calls, wall_ns, estimate);
   return estimate;
-}
-
-void RateEstimator::Conclude(const Total& total, uint64_t with_calls, uint64_t wall_ns,
-                             Estimate& estimate) {
-  const double wall_s = static_cast<double>(wall_ns) / 1e9;
-  const bool hidden = total.unseen_ns > kUnseenRatio * (total.seen_ns + total.unseen_ns);
-  const bool bounded = !hidden && !total.unbounded;
-  estimate.calls_per_s = total.calls.Over(wall_s, total.unseen_ns, bounded);
-  estimate.bytes_per_s = total.bytes.Over(wall_s, total.unseen_ns, bounded);
-  if (total.on_cpu_ns > 0) estimate.dilation_ratio = 1 - total.native_ns / total.on_cpu_ns;
-  estimate.verdict = bounded ? Verdict::kRate : Verdict::kAtLeast;
-  if (hidden) {
-    estimate.reason = total.absent ? "windows did not find threads on CPU as often as they run"
-                                   : "too few windows found the busy threads on CPU";
-  } else if (total.unbounded) {
-    estimate.reason = "calls follow each other faster than a trap can be measured";
-  }
-  if (with_calls < kMinWindows) {
-    estimate.verdict = Verdict::kNone;
-    estimate.reason = "fewer than 8 windows saw an allocation";
-  } else if (total.seen_ns + total.unseen_ns <= 0) {
-    estimate.verdict = Verdict::kNone;
-    estimate.reason = "no thread was on CPU";
-  } else if (estimate.calls_per_s.lower <= 0 && !bounded) {
-    estimate.verdict = Verdict::kNone;
-  }
 }
 
 double RateEstimator::WindowWeight(uint64_t window, uint32_t tid, uint64_t since_armed_ns) const {

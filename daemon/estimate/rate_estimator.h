@@ -4,44 +4,18 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <optional>
 #include <span>
-#include <string_view>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "daemon/estimate/estimate.h"
 #include "daemon/estimate/probe_window.h"
 #include "daemon/estimate/thread_rate.h"
 
 namespace hotpath {
 
-// A number and its 95 % interval.
-struct Rate {
-  double value = 0;             // Best guess.
-  double lower = 0;             //
-  std::optional<double> upper;  // None: no upper end is known, so "at least `lower`".
-};
-
-enum class Verdict {
-  kNone,     // No estimate: the numbers are a guess and must not be published as rates.
-  kAtLeast,  // Only `lower` is known.
-  kRate,     // Value and both ends.
-};
-
-// What there is to say about a process after some windows.
-struct Estimate {
-  Verdict verdict = Verdict::kNone;
-  std::string_view reason;  // Why the verdict is not kRate; empty if it is. Static text.
-  Rate calls_per_s;         // Of wall time.
-  Rate bytes_per_s;
-  double dilation_ratio = 0;  // 1 - native / wall: share of on-CPU window time spent in traps.
-  double trap_ns = 0;         // One trap, as these windows measured it.
-  uint64_t windows = 0;
-  uint64_t hits = 0;  // Allocating calls seen: a call that hit both probes is one.
-  uint64_t armed_ns = 0;
-  double duty_ratio = 0;  // armed / wall.
-};
+class ProcessTotal;
 
 // On-CPU time from sched_switch time stamps, outside the windows, where the thread runs at its own
 // speed. Threads that ended count too.
@@ -122,15 +96,12 @@ class RateEstimator {
     uint64_t found = 0;  // Windows that did.
   };
   using Exposures = std::unordered_map<uint32_t, double>;
-  struct Total;
   void AddThread(uint64_t begin_ns, uint64_t end_ns, bool running, uint32_t tid,
                  std::span<const Hit> hits);
   void MarkShared();
   void Forget();
   std::pair<std::vector<Group>, Group> Groups(double wall_ns, const Exposures& on_cpu) const;
-  void Weigh(const Group& group, bool mixed, const TrapCost& pool, Total& total);
-  static void Conclude(const Total& total, uint64_t with_calls, uint64_t wall_ns,
-                       Estimate& estimate);
+  void Weigh(const Group& group, bool mixed, const TrapCost& pool, ProcessTotal& total);
 
   double calibrated_trap_ns_;
   double median_trap_ns_ = 0;  // Of the latest windows; 0: none yet.
