@@ -12,6 +12,7 @@ namespace hotpath {
 namespace {
 
 constexpr size_t kMinAgreeing = 4;
+constexpr double kUnknownError = 0.05;  // Of c.
 
 struct OwnTime {
   double ns;     // d by the window alone.
@@ -26,6 +27,9 @@ struct Prefix {
   double nn = 0;
   double nnd = 0;
   double nndd = 0;
+  double gaps_ns = 0;
+  double long_ns = 0;
+  double interrupts = 0;
 };
 
 std::vector<OwnTime> OwnTimes(std::span<const ThreadWindow> windows,
@@ -42,9 +46,12 @@ std::vector<OwnTime> OwnTimes(std::span<const ThreadWindow> windows,
   return times;
 }
 
-CallTime Pool(const Prefix& from, const Prefix& to, size_t windows, double unknown_ns) {
+CallTime Pool(const Prefix& from, const Prefix& to, size_t windows, const TrapCost& trap) {
   const double n = to.n - from.n;
-  CallTime time{.ns = (to.nd - from.nd) / n, .error_ns = unknown_ns};
+  CallTime time{.ns = (to.nd - from.nd) / n,
+                .error_ns = kUnknownError * trap.ns,
+                .work = MeasureWork(to.gaps_ns - from.gaps_ns, to.long_ns - from.long_ns,
+                                    to.interrupts - from.interrupts, trap.interrupt_ratio)};
   if (windows < kMinAgreeing) return time;
   const double squares = (to.nndd - from.nndd) - 2 * time.ns * (to.nnd - from.nnd) +
                          time.ns * time.ns * (to.nn - from.nn);
@@ -56,20 +63,32 @@ CallTime Pool(const Prefix& from, const Prefix& to, size_t windows, double unkno
 
 }  // namespace
 
+WorkRatio MeasureWork(double gaps_ns, double long_ns, double interrupts, double interrupt_ratio) {
+  if (long_ns <= 0) return {};
+  const double interrupted = interrupt_ratio * gaps_ns / long_ns;
+  return {.ratio = std::clamp(1 - interrupted, 0.0, 1.0),
+          .error = std::min(1.0, 2 * interrupted / std::sqrt(std::max(interrupts, 1.0)))};
+}
+
 std::vector<std::optional<CallTime>> PoolCallTimes(std::span<const ThreadWindow> windows,
-                                                   WindowSums ThreadWindow::* part, double band_ns,
-                                                   size_t min_pairs, double unknown_ns) {
+                                                   WindowSums ThreadWindow::* part,
+                                                   const TrapCost& trap, size_t min_pairs) {
+  const double band_ns = kCallBand * trap.ns;
   std::vector<std::optional<CallTime>> pooled(windows.size());
   const std::vector<OwnTime> times = OwnTimes(windows, part, min_pairs);
   std::vector<Prefix> prefix(times.size() + 1);
   for (size_t i = 0; i < times.size(); ++i) {
     const OwnTime& time = times[i];
     const double square = time.count * time.count;
+    const WindowSums& sums = windows[time.window].*part;
     prefix[i + 1] = {.n = prefix[i].n + time.count,
                      .nd = prefix[i].nd + time.count * time.ns,
                      .nn = prefix[i].nn + square,
                      .nnd = prefix[i].nnd + square * time.ns,
-                     .nndd = prefix[i].nndd + square * time.ns * time.ns};
+                     .nndd = prefix[i].nndd + square * time.ns * time.ns,
+                     .gaps_ns = prefix[i].gaps_ns + GapTime(sums),
+                     .long_ns = prefix[i].long_ns + LongTime(sums, trap.ns),
+                     .interrupts = prefix[i].interrupts + sums.long_trap.count};
   }
   size_t begin = 0;
   size_t end = 0;
@@ -77,7 +96,7 @@ std::vector<std::optional<CallTime>> PoolCallTimes(std::span<const ThreadWindow>
     while (times[begin].ns < time.ns - band_ns) ++begin;
     while (end < times.size() && times[end].ns <= time.ns + band_ns) ++end;
     CallTime& pool =
-        pooled[time.window].emplace(Pool(prefix[begin], prefix[end], end - begin, unknown_ns));
+        pooled[time.window].emplace(Pool(prefix[begin], prefix[end], end - begin, trap));
     pool.ns = std::max(0.0, pool.ns);
   }
   return pooled;

@@ -95,6 +95,7 @@ Branch Steady(std::span<const ThreadWindow> windows, const WindowSums& all,
     return 1 / (std::max(call_ns, kFastestCall_ns) * (1 + clock.interrupt_ratio()));
   };
   Branch branch;
+  branch.steady = true;
   branch.calls.value = rate(clock.call()->ns);
   branch.calls.below = branch.calls.value - rate(clock.call()->ns + clock.call()->error_ns);
   const double least_ns = clock.call()->ns - clock.call()->error_ns;

@@ -17,6 +17,7 @@ struct Branch {
   ErrorParts calls;
   ErrorParts bytes;
   std::vector<double> weights;
+  bool steady = false;
 };
 
 // Calls by native time, all windows as one: where traps take next to nothing. `all`: the sum of

@@ -11,9 +11,27 @@ namespace {
 constexpr uint64_t kMinPairs = 30;             // For a c or d of one's own.
 constexpr uint64_t kMinMixedPairs = 8;         // The same of a window among those of other threads.
 constexpr uint64_t kMinInterruptPairs = 1000;  // For an eps of one's own: 0.5 ms.
+constexpr double kUniformTraps = 0.08;         // Of c: spread of d between windows by noise...
+constexpr double kUniformCalls = 0.1;          // ...and of d, that does no harm.
 constexpr double kPooledError = 0.05;          // Of c, taken from the process's other threads...
 constexpr double kCalibratedError = 0.25;      // ...or from calibration: c changes with placement.
-constexpr double kBand = 0.1;                  // Of c: noise of d between windows, three sigmas.
+
+// Standard deviation between windows of d over all gaps up to the cap.
+double SpreadOfCalls(std::span<const ThreadWindow> windows, WindowSums ThreadWindow::* part) {
+  double sum = 0;
+  double squares = 0;
+  double weight = 0;
+  for (const ThreadWindow& window : windows) {
+    const WindowSums& sums = window.*part;
+    const GapSum calls = sums.close_call + sums.call;
+    if (calls.count < kMinPairs || sums.trap.count < kMinPairs) continue;
+    const double own_ns = MeanGap(calls) - MeanGap(sums.trap);
+    sum += calls.count * own_ns;
+    squares += calls.count * own_ns * own_ns;
+    weight += calls.count;
+  }
+  return weight > 0 ? std::sqrt(std::max(0.0, squares / weight - std::pow(sum / weight, 2))) : 0;
+}
 
 }  // namespace
 
@@ -40,31 +58,21 @@ NativeClock::NativeClock(std::span<const ThreadWindow> windows, WindowSums Threa
   cost_ = MeasureTrap(whole, pool);
   const double foreign_error = pool.pairs >= kMinPairs ? kPooledError : kCalibratedError;
   trap_error_ns_ = (cost_.pairs >= kMinPairs ? margin : foreign_error) * cost_.ns;
-  MeasureWork(whole);
   if (cost_.pairs >= kMinPairs) MeasureCalls(all, margin, mixed);
-}
-
-// Interrupts take the share eps of B -> A gaps too, and make them long. What is more than that is
-// the thread's work. By all windows together: in one window there is an interrupt or none.
-void NativeClock::MeasureWork(const WindowSums& all) {
-  const double long_ns = static_cast<double>(all.long_call.ns) - all.long_call.count * cost_.ns;
-  if (long_ns <= 0) return;
-  const double interrupted_ns =
-      cost_.interrupt_ratio *
-      static_cast<double>(all.close_call.ns + all.call.ns + all.long_call.ns);
-  work_ratio_ = std::max(0.0, 1 - interrupted_ns / long_ns);
-  const double seen = std::max<double>(all.long_trap.count, 1);
-  work_error_ = std::min(1.0, 2 * interrupted_ns / long_ns / std::sqrt(seen));
+  WindowSums others;
+  for (size_t k = 0; k < windows.size(); ++k) {
+    if (!close_[k]) others += windows[k].*part;
+  }
+  work_ = MeasureWork(GapTime(others), LongTime(others, cost_.ns), others.long_trap.count,
+                      cost_.interrupt_ratio);
 }
 
 void NativeClock::MeasureCalls(const WindowSums& all, double margin, bool mixed) {
-  const double band_ns = kBand * cost_.ns;
-  close_ = PoolCallTimes(windows_, part_, band_ns, mixed ? kMinMixedPairs : kMinPairs,
-                         kPooledError * cost_.ns);
+  close_ = PoolCallTimes(windows_, part_, cost_, mixed ? kMinMixedPairs : kMinPairs);
   const GapSum calls = all.close_call + all.call;
   if (calls.count < kMinPairs) return;
   const double close_ns = std::max(0.0, MeanGap(all.close_call) - cost_.ns);
-  call_ = CallTime{.ns = std::max(0.0, MeanGap(calls) - cost_.ns), .error_ns = 0};
+  call_ = CallTime{.ns = std::max(0.0, MeanGap(calls) - cost_.ns), .error_ns = 0, .work = {}};
   double weighted_error = 0;
   double weight = 0;
   for (size_t k = 0; k < windows_.size(); ++k) {
@@ -72,15 +80,15 @@ void NativeClock::MeasureCalls(const WindowSums& all, double margin, bool mixed)
     if (!close_[k]) {
       // Too few calls to tell: as the others', unless the others are strangers.
       if (!mixed && close.count > 0) {
-        close_[k] = CallTime{.ns = close_ns, .error_ns = kPooledError * cost_.ns};
+        close_[k] = CallTime{.ns = close_ns, .error_ns = kPooledError * cost_.ns, .work = {}};
       }
     } else {
-      uniform_ = uniform_ && std::abs(close_[k]->ns - close_ns) <= band_ns / 2;
       weighted_error += close_[k]->error_ns * close.count;
       weight += close.count;
     }
     if (close_[k]) close_[k]->error_ns += margin * (cost_.ns + close_[k]->ns);
   }
+  uniform_ = SpreadOfCalls(windows_, part_) <= kUniformTraps * cost_.ns + kUniformCalls * call_->ns;
   call_->error_ns = (weight > 0 ? weighted_error / weight : kPooledError * cost_.ns) +
                     margin * (cost_.ns + call_->ns);
 }
@@ -94,7 +102,8 @@ double NativeClock::Tau(const WindowSums& sums, const std::optional<CallTime>& c
   };
   const double per_call = close ? std::max(0.0, close->ns + errors * close->error_ns) : 0;
   const double close_ns = close ? sums.close_call.count * per_call : rest(sums.close_call);
-  const double work = std::clamp(work_ratio_ + errors * work_error_, 0.0, 1.0);
+  const WorkRatio& ratio = close ? close->work : work_;
+  const double work = std::clamp(ratio.ratio + errors * ratio.error, 0.0, 1.0);
   double between_ns = close_ns + rest(sums.call) + work * rest(sums.long_call);
   const double gaps = double{1} * sums.close_call.count + sums.call.count + sums.long_call.count;
   // A walk hides a gap like the others.
@@ -111,7 +120,9 @@ double NativeClock::Native(size_t k, double errors) const {
 double NativeClock::Least(size_t k) const {
   WindowSums without = windows_[k].*part_;
   without.close_call = {};
-  return Tau(without, std::nullopt, -1);
+  const std::optional<CallTime> none{
+      {.ns = 0, .error_ns = 0, .work = close_[k] ? close_[k]->work : work_}};
+  return Tau(without, none, -1);
 }
 
 }  // namespace hotpath

@@ -35,12 +35,11 @@ class NativeClock {
   double trap_error_ns() const { return trap_error_ns_; }
   // d over all gaps up to the cap, as if all windows were alike; none with fewer than 30 pairs.
   const std::optional<CallTime>& call() const { return call_; }
-  // No window's d differs from the mean by more than its noise.
+  // d differs between windows by noise, or too little to matter.
   bool uniform() const { return uniform_; }
 
  private:
   double Tau(const WindowSums& sums, const std::optional<CallTime>& close, double errors) const;
-  void MeasureWork(const WindowSums& all);
   void MeasureCalls(const WindowSums& all, double margin, bool mixed);
 
   std::span<const ThreadWindow> windows_;
@@ -50,8 +49,7 @@ class NativeClock {
   std::optional<CallTime> call_;
   std::vector<std::optional<CallTime>> close_;  // By window. None: what is left of each gap.
   bool uniform_ = true;
-  double work_ratio_ = 1;  // Of the time in long gaps: the thread's own, not interrupts.
-  double work_error_ = 0;
+  WorkRatio work_;  // Of windows without a d of their own.
 };
 
 }  // namespace hotpath

@@ -9,6 +9,7 @@ namespace hotpath {
 namespace {
 constexpr uint64_t kMinWindows = 8;
 constexpr double kUnseenRatio = 0.05;  // On-CPU time of threads without estimate we can bound.
+constexpr double kUnseenFactor = 10;   // They may be so much faster than the fastest other.
 }  // namespace
 
 void ProcessTotal::Column::Add(const ErrorParts& parts, double on_cpu_ns, bool known) {
@@ -23,8 +24,8 @@ void ProcessTotal::Column::Add(const ErrorParts& parts, double on_cpu_ns, bool k
 
 Rate ProcessTotal::Column::Over(double wall_s, double unseen_ns, bool bounded) const {
   const double low = seen - std::hypot(below, std::sqrt(squares));
-  const double high =
-      std::max(seen + std::hypot(above, std::sqrt(squares)) + unseen_ns * highest, value);
+  const double high = std::max(
+      seen + std::hypot(above, std::sqrt(squares)) + unseen_ns * kUnseenFactor * highest, value);
   Rate rate{.value = value / wall_s, .lower = std::max(0.0, low) / wall_s, .upper = {}};
   if (bounded) rate.upper = high / wall_s;
   return rate;

@@ -10,8 +10,8 @@ namespace hotpath {
 
 // Errors of the trap model are common to all threads, so they add up; windows are drawn for each
 // thread, so their errors add in squares. Threads without an estimate count in the value, not in
-// the lower end; in the upper end as if they were as fast as the fastest other, if they have at
-// most 5 % of the time, and otherwise there is none.
+// the lower end; in the upper end as if they were ten times as fast as the fastest other, if they
+// have at most 5 % of the time, and otherwise there is none.
 class ProcessTotal {
  public:
   // A group of threads was on CPU for `on_cpu_ns`. `known`: it has an estimate. `absent`: it has

@@ -6,6 +6,7 @@
 
 #include "daemon/estimate/estimators.h"
 #include "daemon/estimate/native_clock.h"
+#include "daemon/estimate/student.h"
 
 namespace hotpath {
 
@@ -80,13 +81,52 @@ Branch Whole(std::span<const ThreadWindow> windows, const WindowSums& all, const
   return mean;
 }
 
-// II.5 item 3: the windows' starts contradict the windows.
-bool Differ(const ErrorParts& whole, const ErrorParts& start) {
-  const ErrorParts& low = whole.value < start.value ? whole : start;
-  const ErrorParts& high = whole.value < start.value ? start : whole;
-  const double gap =
-      std::hypot(std::hypot(low.above, low.sampling), std::hypot(high.below, high.sampling));
-  return high.value > kContradiction * low.value && high.value - low.value > gap;
+// II.5 item 3: the windows' starts contradict the windows. Both saw the same moments, so the
+// differences are taken window by window.
+bool Contradict(std::span<const ThreadWindow> windows, const Branch& whole, const Branch& start) {
+  const double low = std::min(whole.calls.value, start.calls.value);
+  const double high = std::max(whole.calls.value, start.calls.value);
+  if (high <= kContradiction * low) return false;
+  double sum = 0;
+  double squares = 0;
+  uint64_t count = 0;
+  for (size_t k = 0; k < windows.size(); ++k) {
+    if (!windows[k].running) continue;
+    const double difference =
+        whole.weights[k] * windows[k].whole.calls - start.weights[k] * windows[k].start.calls;
+    sum += difference;
+    squares += difference * difference;
+    ++count;
+  }
+  if (count < kMinWindows) return false;
+  const auto n = static_cast<double>(count);
+  const double variance = std::max(0.0, squares - sum * sum / n) * n / (n - 1);
+  return std::abs(sum) > Student975(count - 1) * std::sqrt(variance);
+}
+
+// Widens `parts` to hold the interval of `other`, drawing of windows included.
+void SpanInterval(ErrorParts& parts, const ErrorParts& other) {
+  const auto beyond = [&](double half) {
+    return std::sqrt(std::max(0.0, half * half - parts.sampling * parts.sampling));
+  };
+  const double low = other.value - std::hypot(other.below, other.sampling);
+  const double high = other.value + std::hypot(other.above, other.sampling);
+  parts.below = std::max(parts.below, low < parts.value ? beyond(parts.value - low) : 0);
+  parts.above = std::max(parts.above, high > parts.value ? beyond(high - parts.value) : 0);
+  parts.unbounded = parts.unbounded || other.unbounded;
+}
+
+// Whole windows or their starts. If neither contradicts the other, the interval holds both, except
+// for steady threads, of which all parts are alike.
+void Reconcile(std::span<const ThreadWindow> windows, Branch start, Branch& branch,
+               ThreadRate& rate) {
+  if (Contradict(windows, branch, start)) {
+    rate.start_only = true;
+    branch = std::move(start);
+  } else if (!branch.steady) {
+    SpanInterval(branch.calls, start.calls);
+    SpanInterval(branch.bytes, start.bytes);
+  }
 }
 
 }  // namespace
@@ -100,7 +140,7 @@ ThreadRate EstimateThread(std::span<const ThreadWindow> windows, const TrapCost&
     all += window.whole;
     with_calls += window.whole.calls > 0;
     shared += window.whole.calls > 0 && window.shared;
-    starts += window.running && window.start.calls > 0;
+    starts += window.running;
   }
   const bool together =
       static_cast<double>(shared) > kSharedWindows * static_cast<double>(with_calls);
@@ -117,9 +157,7 @@ ThreadRate EstimateThread(std::span<const ThreadWindow> windows, const TrapCost&
     rate.native_ns = std::min(NativeOf(clock, windows.size()), rate.on_cpu_ns);
     if (starts >= kMinWindows) {
       const NativeClock start_clock(windows, &ThreadWindow::start, pool, margin, mixed);
-      Branch start = MeanOfWindows(windows, &ThreadWindow::start, start_clock);
-      rate.start_only = Differ(branch.calls, start.calls);
-      if (rate.start_only) branch = std::move(start);
+      Reconcile(windows, MeanOfWindows(windows, &ThreadWindow::start, start_clock), branch, rate);
     }
   }
   rate.calls = branch.calls;
