@@ -19,6 +19,10 @@ constexpr double kSmallTail = 1.0 / 3;      // Of native time: both branches may
 constexpr double kLowDilation = 0.05;       // Share of time in traps: no need to undo it.
 constexpr double kLowDilationAtHits = 0.1;  // The same, as the mean hit sees it.
 constexpr double kContradiction = 1.2;      // Between windows and their starts; less is chance.
+constexpr double kAbove = 1.1;              // The same without being sure of it.
+constexpr double kCertain = 1.5;            // Half intervals: a contradiction by chance in 300.
+constexpr double kUnseenBias = 2;           // Bias of window starts, by what whole windows differ.
+constexpr double kUnseenShare = 0.75;       // Of what whole windows say at least.
 constexpr uint64_t kMinWindows = 8;
 
 // Traps take little time, and not because few windows saw nearly all calls.
@@ -101,7 +105,7 @@ bool Contradict(std::span<const ThreadWindow> windows, const Branch& whole, cons
   if (count < kMinWindows) return false;
   const auto n = static_cast<double>(count);
   const double variance = std::max(0.0, squares - sum * sum / n) * n / (n - 1);
-  return std::abs(sum) > Student975(count - 1) * std::sqrt(variance);
+  return std::abs(sum) > kCertain * Student975(count - 1) * std::sqrt(variance);
 }
 
 // Widens `parts` to hold the interval of `other`, drawing of windows included.
@@ -116,14 +120,34 @@ void SpanInterval(ErrorParts& parts, const ErrorParts& other) {
   parts.unbounded = parts.unbounded || other.unbounded;
 }
 
+// The thread has phases shorter than a window, perhaps than a window's start: what is left of the
+// bias may be as large as what was seen of it, and twice that is allowed for; or, where whole
+// windows say less, a quarter less than they say at least.
+void Extend(ErrorParts& start, const ErrorParts& whole) {
+  const double seen = kUnseenBias * std::abs(start.value - whole.value);
+  const double least = (whole.value - std::hypot(whole.below, whole.sampling)) * kUnseenShare;
+  start.above += seen;
+  start.below =
+      whole.value < start.value ? std::max(start.below, start.value - least) : start.below + seen;
+}
+
 // Whole windows or their starts. If neither contradicts the other, the interval holds both, except
 // for steady threads, of which all parts are alike.
 void Reconcile(std::span<const ThreadWindow> windows, Branch start, Branch& branch,
                ThreadRate& rate) {
-  if (Contradict(windows, branch, start)) {
+  // Calls faster than the error of d contradict each other by noise alone.
+  const bool noise = branch.steady && branch.calls.unbounded;
+  if (!noise && Contradict(windows, branch, start)) {
     rate.start_only = true;
+    Extend(start.calls, branch.calls);
+    Extend(start.bytes, branch.bytes);
     branch = std::move(start);
   } else if (!branch.steady) {
+    // Starts above whole windows: both may look forward to the next fast phase too often.
+    if (start.calls.value > kAbove * branch.calls.value) {
+      Extend(start.calls, branch.calls);
+      Extend(start.bytes, branch.bytes);
+    }
     SpanInterval(branch.calls, start.calls);
     SpanInterval(branch.bytes, start.bytes);
   }
