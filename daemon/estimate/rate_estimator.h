@@ -37,15 +37,18 @@ struct ThreadExposure {
 // Example: A -> B 500 ns, B -> A 580 ns, eps 3 %: the thread makes 1 / (80 ns * 1.03) = 12.1 M
 // calls per second on CPU; divided by the window's length it would be 0.9 M.
 //
-// Where all of a thread's window time is such gaps (homogeneous), that is its rate. Otherwise each
-// window k has N calls in tau native nanoseconds and the rate is the mean over windows of N / tau,
-// never sum / sum: a burst dilates its own window. If the first 0.1 ms of the windows contradict
-// the whole, they win: phases were shorter than the windows. Rates are per on-CPU time; the
-// process is the sum over threads of rate times on-CPU time outside windows.
+// Where all of a thread's window time is such gaps and d is the same in all windows (steady), that
+// is its rate. Otherwise each window k has N calls in tau native nanoseconds, and the rate is the
+// mean over windows of N / tau, never sum / sum: a burst dilates its own window. If the first
+// 0.1 ms of the windows contradict the whole, they win: phases were shorter than the windows. Rates
+// are per on-CPU time; the process is the sum over threads of rate times on-CPU time outside
+// windows. Threads expected on CPU in fewer than 16 windows are estimated together.
 //
 // The interval holds what was measured on threads of known rate: t(0.975) standard errors between
-// windows, 2 % of c and 2 % of d (4 % when two threads trap in one window). Below 5 ns for d at
-// its lower end there is no upper end. Threads with fewer than 8 windows are estimated together.
+// windows, 2 % of c and 2 % of d (4 % when two threads trap in one window), both answers where it
+// is not clear which holds, and twice what windows and their starts contradict each other. With d
+// below 5 ns at its lower end there is no upper end. No estimate: fewer than 8 windows with calls,
+// or threads that windows do not find on CPU as often as they run.
 //
 // One a process; any one thread. Keeps sums, not hits: at most kMaxWindows windows and kMaxSums
 // thread-windows of 400 bytes (3 MiB), the oldest forgotten first.

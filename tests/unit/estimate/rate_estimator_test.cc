@@ -98,7 +98,8 @@ struct Solved {
 
 class SolvedPrograms : public testing::TestWithParam<Solved> {};
 
-// 18 of 20 is the stated 95 % within what 20 profiles can tell. The naive rate is in a few wide ones.
+// 18 of 20 is the stated 95 % within what 20 profiles can tell. A few wide ones hold the naive
+// rate.
 TEST_P(SolvedPrograms, IntervalsHoldTheTruthAndNotTheNaiveRate) {
   const Outcome outcome = Profile(GetParam().threads, GetParam().profiling);
   SCOPED_TRACE(Text(outcome));
