@@ -66,8 +66,21 @@ enum hp_loss {
 
 enum hp_event_kind { HP_EVENT_SAMPLE = 1, HP_EVENT_NEW_FILE = 2 };
 
-/* Sampling sessions: 0 is always on, the others serve requests at their own rate. */
-#define HP_MAX_SESSIONS 5
+/* What a sample is of. Numbers stay: each type but cpu has one session of its own, by number. */
+enum hp_profile_type {
+	HP_TYPE_CPU = 0,	   /* Time on a CPU. */
+	HP_TYPE_ALLOCS = 1,	   /* Memory asked of an allocator. */
+	HP_TYPE_MEMORY_GROWTH = 2, /* First touches of memory: page faults on anonymous pages. */
+	HP_TYPES
+};
+
+/*
+ * Sampling sessions, each of one type. Of cpu there are several: 0 is always on, the others serve
+ * requests at their own rate. A further type has one, which all who ask for it share.
+ */
+#define HP_CPU_SESSIONS	    5
+#define HP_SESSION_OF(type) (HP_CPU_SESSIONS - 1 + (type)) /* Of a type other than cpu. */
+#define HP_MAX_SESSIONS	    (HP_CPU_SESSIONS + HP_TYPES - 1)
 
 /* What the kernel side counts of one session on one CPU. User space clears it at the start. */
 struct hp_session_state {
@@ -80,10 +93,12 @@ struct hp_session_state {
 	__u64 last_switches; /* How many switches of threads it had seen. */
 	__s64 owed_ns;	     /* CPU time that passed and no sample has stood for yet. */
 	__u64 samples;
-	__u64 weight_ns; /* Of the samples sent. */
+	__u64 value; /* Of the samples sent; this and bytes as in struct hp_sample. */
+	__u64 bytes;
 	__u64 idle_ns;
 	__u64 lost_samples[HP_LOSSES];
-	__u64 lost_ns[HP_LOSSES];
+	__u64 lost_value[HP_LOSSES];
+	__u64 lost_bytes[HP_LOSSES];
 	__u64 walk_ends[HP_WALK_ENDS];
 };
 
@@ -104,8 +119,9 @@ struct hp_sample {
 	__u8 session;
 	__u8 walk_end; /* enum hp_walk_end */
 	__u16 cpu;
-	__u64 time_ns;	     /* CLOCK_MONOTONIC */
-	__u64 weight_ns;     /* CPU time this sample stands for. */
+	__u64 time_ns; /* CLOCK_MONOTONIC */
+	__u64 value;   /* What this sample stands for: ns of CPU time, else how many events. */
+	__u64 bytes;   /* Bytes that those events allocated or touched; of cpu 0. */
 	__u64 start_time_ns; /* The process's start, since boot: with pid, its identity. */
 	__u64 cgroup_id;
 	__u32 pid; /* tgid as the initial pid namespace numbers it. */
@@ -115,6 +131,9 @@ struct hp_sample {
 	__u16 user_frames;
 	__u16 cut;	   /* 0: whole. Else the root side is a ring that starts at cut - 1. */
 	__u16 failed_file; /* File id in whose code the walk ended, when it did not end well. */
+	__u8 type;	   /* enum hp_profile_type */
+	__u8 reserved[3];
+	__u32 parent_pid;	   /* Who started the process: its real parent's tgid. */
 	char comm[HP_COMM_LEN];	   /* The thread's name. */
 	char process[HP_COMM_LEN]; /* The main thread's name. */
 	__u64 frames[];
@@ -143,7 +162,7 @@ struct hp_new_file {
 #ifndef __cplusplus
 #define static_assert _Static_assert
 #endif
-static_assert(sizeof(struct hp_sample) == 88, "hp_sample");
+static_assert(sizeof(struct hp_sample) == 104, "hp_sample");
 static_assert(sizeof(struct hp_new_file) == 568, "hp_new_file");
 
 #endif /* HOTPATH_BPF_ABI_H */

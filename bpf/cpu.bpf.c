@@ -12,33 +12,12 @@
 #include <bpf/bpf_tracing.h>
 
 #include "maps.bpf.h"
-#include "mapping.bpf.h"
-#include "unwind.bpf.h"
+#include "sample.bpf.h"
 #include "weight.bpf.h"
-#include "emit.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
-#define PF_IO_WORKER	 0x00000010
-#define PF_USER_WORKER	 0x00004000
-#define PF_KTHREAD	 0x00200000
-#define HP_REGS_CS	 17 /* Index of cs in the words of struct pt_regs. */
 #define HP_MAX_ANCESTORS 8
-
-/* Where a user thread's execution stopped, from the registers the kernel saved at its stack's top.
- */
-static __always_inline void hp_begin_walk(struct hp_scratch *s, struct task_struct *task,
-					  __u32 in_kernel)
-{
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
-
-	s->walk.pc = regs->ip;
-	s->walk.sp = regs->sp;
-	s->walk.bp = regs->bp;
-	s->walk.regs = (__u64)regs;
-	s->walk.exact = HP_EXACT_LEAF;
-	s->walk.in_kernel = in_kernel;
-}
 
 /* Is this process listed for the session, or (mode 2) started by one that is? */
 static __noinline int hp_listed(struct task_struct *task, __u32 session, __u32 mode)
@@ -69,7 +48,6 @@ SEC("perf_event")
 int cpu_sample(struct bpf_perf_event_data *ctx)
 {
 	__u32 session = bpf_get_attach_cookie(ctx);
-	__u32 zero = 0;
 	__u64 now = bpf_ktime_get_ns();
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct hp_session_config *config = bpf_map_lookup_elem(&session_configs, &session);
@@ -82,7 +60,7 @@ int cpu_sample(struct bpf_perf_event_data *ctx)
 
 	weight = hp_weigh(state, task, now, config, &throttled);
 	if (throttled && !config->only_listed_pids)
-		hp_count_loss(state, HP_LOSS_THROTTLED, throttled);
+		hp_count_loss(state, HP_LOSS_THROTTLED, throttled, 0);
 	if ((pid_tgid & 0xffffffff) == 0) {
 		state->idle_ns += weight;
 		return 0;
@@ -93,51 +71,18 @@ int cpu_sample(struct bpf_perf_event_data *ctx)
 		if (!hp_listed(task, session, config->only_listed_pids))
 			return 0;
 		if (throttled)
-			hp_count_loss(state, HP_LOSS_THROTTLED, throttled);
+			hp_count_loss(state, HP_LOSS_THROTTLED, throttled, 0);
 	}
-	struct hp_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
+	struct hp_scratch *s = hp_begin_sample(task, session, HP_TYPE_CPU, now);
 
-	if (!s)
-		return 0;
-	if (s->busy) {
-		hp_count_loss(state, HP_LOSS_BUSY, weight);
+	if (!s) {
+		hp_count_loss(state, HP_LOSS_BUSY, weight, 0);
 		return 0;
 	}
-	s->busy = 1;
-
-	struct task_struct *leader = task->group_leader;
-	__u64 cs = ((__u64 *)&ctx->regs)[HP_REGS_CS];
-
-	s->sample.kind = HP_EVENT_SAMPLE;
-	s->sample.session = session;
-	s->sample.cpu = bpf_get_smp_processor_id();
-	s->sample.time_ns = now;
-	s->sample.weight_ns = weight;
-	s->sample.start_time_ns = leader->start_boottime;
-	s->sample.exec_id = leader->self_exec_id;
-	s->sample.cgroup_id = bpf_get_current_cgroup_id();
-	s->sample.pid = pid_tgid >> 32;
-	s->sample.tid = pid_tgid;
-	bpf_get_current_comm(s->sample.comm, sizeof(s->sample.comm));
-	bpf_probe_read_kernel(s->sample.process, sizeof(s->sample.process), leader->comm);
-
-	s->walk.kernel_frames = 0;
-	if (!(cs & 3)) {
-		long bytes = bpf_get_stack(ctx, s->frames, 8 * HP_MAX_KERNEL_FRAMES, 0);
-
-		if (bytes > 0 && bytes <= 8 * HP_MAX_KERNEL_FRAMES)
-			s->walk.kernel_frames = bytes / 8;
-	}
-	s->walk.frames = 0;
-	s->walk.failed_file = 0;
-	if (!task->mm || (task->flags & (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER))) {
-		s->walk.end = HP_WALK_NO_USER;
-	} else {
-		hp_begin_mappings(s, task);
-		hp_begin_walk(s, task, !(cs & 3));
-		hp_walk_user(s);
-	}
+	s->sample.value = weight;
+	s->sample.bytes = 0;
+	hp_take_stack(s, ctx, task);
 	hp_emit_sample(s, state);
-	s->busy = 0;
+	hp_end_sample(s);
 	return 0;
 }

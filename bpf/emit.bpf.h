@@ -8,11 +8,13 @@
 /* Bytes in the ring buffer at which the reader is woken; until then it comes by itself. */
 const volatile __u64 wake_bytes = 256 << 10;
 
-static __always_inline void hp_count_loss(struct hp_session_state *state, __u32 loss, __u64 ns)
+static __always_inline void hp_count_loss(struct hp_session_state *state, __u32 loss, __u64 value,
+					  __u64 bytes)
 {
 	if (loss < HP_LOSSES) {
 		state->lost_samples[loss]++;
-		state->lost_ns[loss] += ns;
+		state->lost_value[loss] += value;
+		state->lost_bytes[loss] += bytes;
 	}
 }
 
@@ -37,7 +39,7 @@ static __always_inline void hp_emit_sample(struct hp_scratch *s, struct hp_sessi
 	__u64 bytes = sizeof(*sample) + 8 * (s->walk.kernel_frames + user);
 
 	if (bytes > sizeof(*sample) + sizeof(s->frames)) {
-		hp_count_loss(state, HP_LOSS_TOO_LONG, sample->weight_ns);
+		hp_count_loss(state, HP_LOSS_TOO_LONG, sample->value, sample->bytes);
 		return;
 	}
 	__u64 wake = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > wake_bytes
@@ -45,11 +47,12 @@ static __always_inline void hp_emit_sample(struct hp_scratch *s, struct hp_sessi
 			 : BPF_RB_NO_WAKEUP;
 
 	if (bpf_ringbuf_output(&events, sample, bytes, wake)) {
-		hp_count_loss(state, HP_LOSS_RING_FULL, sample->weight_ns);
+		hp_count_loss(state, HP_LOSS_RING_FULL, sample->value, sample->bytes);
 		return;
 	}
 	state->samples++;
-	state->weight_ns += sample->weight_ns;
+	state->value += sample->value;
+	state->bytes += sample->bytes;
 }
 
 #endif /* HOTPATH_EMIT_BPF_H */

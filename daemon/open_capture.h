@@ -16,9 +16,9 @@ namespace hotpath {
 
 // Not thread-safe: Pipeline holds its lock. Time is CLOCK_MONOTONIC.
 //
-// A sample stands for the time since its CPU's last tick. Of the first and the last one only the
-// part inside [begin, end) counts, so that the sum is the CPU time of that interval, not of whole
-// periods: at 19 Hz and 10 s, whole periods would be 0.3 % short.
+// A CPU sample stands for the time since its CPU's last tick. Of the first and the last one only
+// the part inside [begin, end) counts, so that the sum is the CPU time of that interval, not of
+// whole periods: at 19 Hz and 10 s, whole periods would be 0.3 % short.
 class OpenCapture {
  public:
   // Errors: kInvalidArgument when a regular expression of the filter is none.
@@ -32,13 +32,18 @@ class OpenCapture {
   // `facts` is asked at most once a process.
   template <typename FactsOf>
   void Offer(const Sample& sample, const FactsOf& facts_of) {
-    const uint64_t from = sample.time_ns - std::min(sample.weight_ns, sample.time_ns);
-    if (sample.session != session_ || sample.time_ns <= begin_ns_ || from >= end_ns_) return;
+    if (sample.session != session_ || sample.type != type_) return;
+    // Of other types a sample is of one moment.
+    const uint64_t stands_ns = type_ == TypeId::kCpu ? sample.value : 0;
+    const uint64_t from = sample.time_ns - std::min(stands_ns, sample.time_ns);
+    if (sample.time_ns <= begin_ns_ || from >= end_ns_) return;
     auto it = processes_.find(sample.process);
     if (it == processes_.end()) it = processes_.emplace(sample.process, facts_of(sample)).first;
     if (!Wants(sample, it->second)) return;
     clipped_ = sample;
-    clipped_.weight_ns = std::min(sample.time_ns, end_ns_) - std::max(from, begin_ns_);
+    if (type_ == TypeId::kCpu) {
+      clipped_.value = std::min(sample.time_ns, end_ns_) - std::max(from, begin_ns_);
+    }
     if (known_stacks_only_) {
       builder_.AddKnown(clipped_, Loss::kMemoryLimit);
     } else {
@@ -49,9 +54,10 @@ class OpenCapture {
   std::unique_ptr<Window> Close() { return builder_.Close(); }
 
  private:
-  explicit OpenCapture(ProfileType type) : builder_(std::move(type)) {}
+  explicit OpenCapture(ProfileType type) : type_(type.id), builder_(std::move(type)) {}
   bool Wants(const Sample& sample, const ProcessFacts& facts) const;
 
+  TypeId type_;
   uint32_t session_ = 0;
   uint64_t begin_ns_ = 0;
   uint64_t end_ns_ = UINT64_MAX;

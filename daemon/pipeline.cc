@@ -360,16 +360,14 @@ Result<std::unique_ptr<Window>> Pipeline::Capture(const CaptureRequest& request,
   std::erase(captures_, &capture);
   std::unique_ptr<Window> window = capture.Close();
   constexpr auto kOurs = static_cast<size_t>(Loss::kMemoryLimit);
-  ended_.lost.at(kOurs).samples += window->lost.at(kOurs).samples;
-  ended_.lost.at(kOurs).weight_ns += window->lost.at(kOurs).weight_ns;
+  ended_.lost.at(kOurs) += window->lost.at(kOurs);
   lock.unlock();
   DrainFiles();
   window->files = std::move(pin);
   window->start_unix_ns = start_unix_ns;
   window->duration_ns = static_cast<int64_t>(end_ns - begin_ns);
   for (size_t i = 0; i < kLosses; i++) {
-    window->lost.at(i).samples += after.lost.at(i).samples - before.lost.at(i).samples;
-    window->lost.at(i).weight_ns += after.lost.at(i).weight_ns - before.lost.at(i).weight_ns;
+    window->lost.at(i) += after.lost.at(i) - before.lost.at(i);
   }
   // The kernel's account is of the whole machine.
   if (!window->filtered && cpu_seconds_before >= 0 && cpu_seconds_after >= 0) {

@@ -41,7 +41,7 @@ double Pipeline::UsedCpu() {
   } else {
     const SessionCounters sum = TotalCounters();
     const int hz = std::max(1, sessions_[0].hz);
-    kernel_s = static_cast<double>(sum.samples) * kSampleCost_s +
+    kernel_s = static_cast<double>(sum.sent.samples) * kSampleCost_s +
                static_cast<double>(sum.idle_ns) / 1e9 * hz * kIdleTickCost_s;
   }
   // An estimate changes with the rate, and may be followed by a measurement: it may go back.

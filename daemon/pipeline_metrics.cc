@@ -42,10 +42,10 @@ std::vector<MetricFamily> Pipeline::Collect() {
   }
   std::vector<Family> families;
   families.push_back(Counter("hotpathd_samples_total", "Samples the kernel side sent.",
-                             static_cast<double>(sum.samples)));
+                             static_cast<double>(sum.sent.samples)));
   families.push_back(Counter("hotpathd_sampled_cpu_seconds_total",
                              "CPU time that the samples sent stand for.",
-                             static_cast<double>(sum.weight_ns) / 1e9));
+                             static_cast<double>(sum.sent.value) / 1e9));
   Family lost = Counter("hotpathd_lost_samples_total", "Samples lost, by reason.", 0);
   Family lost_seconds =
       Counter("hotpathd_lost_cpu_seconds_total", "CPU time that lost samples stand for.", 0);
@@ -53,10 +53,9 @@ std::vector<MetricFamily> Pipeline::Collect() {
   lost_seconds.samples.clear();
   for (size_t i = 0; i < kLosses; i++) {
     const std::string reason(LossReason(static_cast<Loss>(i)));
-    const LossCount& count = sum.lost.at(i);
+    const SampleSum& count = sum.lost.at(i);
     lost.samples.push_back({{{"reason", reason}}, static_cast<double>(count.samples)});
-    lost_seconds.samples.push_back(
-        {{{"reason", reason}}, static_cast<double>(count.weight_ns) / 1e9});
+    lost_seconds.samples.push_back({{{"reason", reason}}, static_cast<double>(count.value) / 1e9});
   }
   families.push_back(std::move(lost));
   families.push_back(std::move(lost_seconds));

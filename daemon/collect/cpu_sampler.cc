@@ -25,7 +25,7 @@
 namespace hotpath {
 namespace {
 
-static_assert(CpuSampler::kSessions == HP_MAX_SESSIONS);
+static_assert(CpuSampler::kSessions == HP_CPU_SESSIONS);
 static_assert(kLosses == HP_LOSSES + 1 && kWalkEnds == HP_WALK_ENDS);
 
 constexpr int kMaxCpus = 4096;
@@ -92,13 +92,9 @@ std::vector<int> ParseCpuList(const std::string& text) {
 }
 
 SessionCounters& SessionCounters::operator+=(const SessionCounters& other) {
-  samples += other.samples;
-  weight_ns += other.weight_ns;
+  sent += other.sent;
   idle_ns += other.idle_ns;
-  for (size_t i = 0; i < kLosses; i++) {
-    lost.at(i).samples += other.lost.at(i).samples;
-    lost.at(i).weight_ns += other.lost.at(i).weight_ns;
-  }
+  for (size_t i = 0; i < kLosses; i++) lost.at(i) += other.lost.at(i);
   for (size_t i = 0; i < kWalkEnds; i++) walk_ends.at(i) += other.walk_ends.at(i);
   return *this;
 }
@@ -266,12 +262,12 @@ SessionCounters CpuSampler::Counters(uint32_t session) const {
   std::vector<hp_session_state> states(static_cast<size_t>(possible));
   if (bpf_map_lookup_elem(kernel_->session_states_fd(), &session, states.data()) != 0) return sum;
   for (const hp_session_state& state : states) {
-    sum.samples += state.samples;
-    sum.weight_ns += state.weight_ns;
+    sum.sent += {.samples = state.samples, .value = state.value, .bytes = state.bytes};
     sum.idle_ns += state.idle_ns;
     for (size_t i = 0; i < HP_LOSSES; i++) {
-      sum.lost.at(i).samples += state.lost_samples[i];
-      sum.lost.at(i).weight_ns += state.lost_ns[i];
+      sum.lost.at(i) += {.samples = state.lost_samples[i],
+                         .value = state.lost_value[i],
+                         .bytes = state.lost_bytes[i]};
     }
     for (size_t i = 0; i < kWalkEnds; i++) sum.walk_ends.at(i) += state.walk_ends[i];
   }

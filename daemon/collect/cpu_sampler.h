@@ -20,10 +20,9 @@ namespace hotpath {
 
 // What the kernel side counted for one session, summed over CPUs, since the session started.
 struct SessionCounters {
-  uint64_t samples = 0;
-  uint64_t weight_ns = 0;
+  SampleSum sent;
   uint64_t idle_ns = 0;
-  std::array<LossCount, kLosses> lost{};
+  std::array<SampleSum, kLosses> lost{};
   std::array<uint64_t, kWalkEnds> walk_ends{};
 
   SessionCounters& operator+=(const SessionCounters& other);

@@ -21,6 +21,8 @@ static_assert(static_cast<uint64_t>(FrameKind::kAnonymous) == HP_FRAME_ANON);
 static_assert(static_cast<uint64_t>(FrameKind::kSynthetic) == HP_FRAME_SYNTHETIC);
 static_assert(static_cast<uint64_t>(FrameKind::kKernel) == HP_FRAME_KERNEL);
 static_assert(static_cast<int>(WalkEnd::kBadReturn) == HP_WALK_BAD_RETURN);
+static_assert(static_cast<int>(TypeId::kMemoryGrowth) == HP_TYPE_MEMORY_GROWTH);
+static_assert(kTypes == HP_TYPES);
 static_assert(static_cast<int>(Loss::kBusy) == HP_LOSS_BUSY);
 
 std::string_view FixedText(const char* text, size_t bytes) { return {text, strnlen(text, bytes)}; }
@@ -98,12 +100,16 @@ void RingReader::DecodeSample(std::span<const std::byte> record) {
   const size_t frames = size_t{header.kernel_frames} + header.user_frames;
   if (record.size() < sizeof(header) + frames * sizeof(uint64_t) ||
       header.walk_end >= HP_WALK_ENDS || header.user_frames > HP_MAX_USER_FRAMES ||
-      header.cut > HP_MAX_ROOT_FRAMES || header.session >= HP_MAX_SESSIONS) {
+      header.cut > HP_MAX_ROOT_FRAMES || header.session >= HP_MAX_SESSIONS ||
+      header.type >= HP_TYPES) {
     malformed_++;
     return;
   }
   sample_.time_ns = header.time_ns;
-  sample_.weight_ns = header.weight_ns;
+  sample_.type = static_cast<TypeId>(header.type);
+  sample_.value = header.value;
+  sample_.bytes = header.bytes;
+  sample_.parent_pid = header.parent_pid;
   sample_.process = {
       .pid = header.pid, .start_time_ns = header.start_time_ns, .exec_id = header.exec_id};
   sample_.tid = header.tid;

@@ -4,8 +4,10 @@
 namespace hotpath {
 
 ProfileType CpuProfileType(int hz) {
-  return {.name = "cpu",
+  return {.id = TypeId::kCpu,
+          .name = "cpu",
           .sample_types = {{"samples", "count"}, {"cpu", "nanoseconds"}},
+          .measures = {Measure::kSamples, Measure::kValue},
           .period_type = {"cpu", "nanoseconds"},
           .period = 1'000'000'000 / hz};
 }

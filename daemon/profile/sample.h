@@ -1,4 +1,4 @@
-// One observation: who ran, where, and how much CPU time it stands for.
+// One observation: who, where, of what, and how much it stands for.
 #pragma once
 
 #include <array>
@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "daemon/profile/frame.h"
+#include "daemon/profile/profile_type.h"
 
 namespace hotpath {
 
@@ -60,9 +61,12 @@ Frame LostFrame(Loss loss);
 std::string SyntheticFrameName(Frame frame);  // "[truncated: no unwind rule]", "[lost: throttled]"
 
 struct Sample {
-  uint64_t time_ns = 0;    // CLOCK_MONOTONIC.
-  uint64_t weight_ns = 0;  // CPU time it stands for.
+  TypeId type = TypeId::kCpu;
+  uint64_t time_ns = 0;  // CLOCK_MONOTONIC.
+  uint64_t value = 0;    // What it stands for: ns of CPU time, else how many events.
+  uint64_t bytes = 0;    // That those events allocated or touched; of cpu 0.
   ProcessKey process;
+  uint32_t parent_pid = 0;  // Of the process that started it.
   uint32_t tid = 0;
   uint64_t cgroup_id = 0;
   uint16_t cpu = 0;

@@ -3,6 +3,31 @@
 
 namespace hotpath {
 
+SampleSum& SampleSum::operator+=(const SampleSum& other) {
+  samples += other.samples;
+  value += other.value;
+  bytes += other.bytes;
+  return *this;
+}
+
+SampleSum SampleSum::operator-(const SampleSum& other) const {
+  return {.samples = samples - other.samples,
+          .value = value - other.value,
+          .bytes = bytes - other.bytes};
+}
+
+int64_t SampleSum::Of(Measure measure) const {
+  switch (measure) {
+    case Measure::kSamples:
+      return static_cast<int64_t>(samples);
+    case Measure::kValue:
+      return static_cast<int64_t>(value);
+    case Measure::kBytes:
+      return static_cast<int64_t>(bytes);
+  }
+  return 0;
+}
+
 void WindowBuilder::Add(const Sample& sample) {
   SampleOwner owner{.process = sample.process,
                     .tid = sample.tid,
@@ -24,16 +49,18 @@ void WindowBuilder::Add(const Sample& sample) {
                              .failed_file = sample.failed_file,
                              .values = std::vector<int64_t>(window_->type.sample_types.size())});
   }
-  std::vector<int64_t>& values = window_->rows[row_it->second].values;
-  values[0] += 1;
-  values[1] += static_cast<int64_t>(sample.weight_ns);
+  WindowRow& row = window_->rows[row_it->second];
+  row.samples++;
+  const SampleSum one{.samples = 1, .value = sample.value, .bytes = sample.bytes};
+  for (size_t i = 0; i < row.values.size(); i++) {
+    row.values[i] += one.Of(window_->type.measures.at(i));
+  }
 }
 
 void WindowBuilder::AddKnown(const Sample& sample, Loss loss) {
   if (window_->stacks.Holds(sample.frames)) return Add(sample);
-  LossCount& lost = window_->lost.at(static_cast<size_t>(loss));
-  lost.samples += 1;
-  lost.weight_ns += sample.weight_ns;
+  window_->lost.at(static_cast<size_t>(loss)) +=
+      {.samples = 1, .value = sample.value, .bytes = sample.bytes};
 }
 
 }  // namespace hotpath

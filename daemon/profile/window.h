@@ -30,12 +30,19 @@ struct WindowRow {
   WalkEnd walk_end = WalkEnd::kComplete;
   FileId failed_file;           // See Sample.
   std::vector<int64_t> values;  // One for each of the type's sample_types.
+  uint64_t samples = 0;         // How many they are the sum of.
 };
 
-// What was lost while the window was open.
-struct LossCount {
+// What some samples amount to.
+struct SampleSum {
   uint64_t samples = 0;
-  uint64_t weight_ns = 0;
+  uint64_t value = 0;  // This and bytes as in Sample.
+  uint64_t bytes = 0;
+
+  SampleSum& operator+=(const SampleSum& other);
+  SampleSum operator-(const SampleSum& other) const;
+  int64_t Of(Measure measure) const;
+  friend bool operator==(const SampleSum&, const SampleSum&) = default;
 };
 
 // What user space learnt of a process while it lived.
@@ -56,7 +63,7 @@ struct Window {
   std::vector<WindowRow> rows;
   StackTable stacks;
   std::map<ProcessKey, ProcessFacts> processes;
-  std::array<LossCount, kLosses> lost{};
+  std::array<SampleSum, kLosses> lost{};  // While the window was open.
   bool filtered = false;  // Only some processes: host-wide losses are then no rows of it.
   std::shared_ptr<const void> files;  // While it is held, its files' names can be found.
   double cpu_seconds_kernel = -1;     // The kernel's own account over the interval; -1 unknown.
@@ -68,7 +75,7 @@ class WindowBuilder {
   explicit WindowBuilder(ProfileType type) : window_(std::make_unique<Window>()) {
     window_->type = std::move(type);
   }
-  // Adds 1 to the first value and `sample.weight_ns` to the second.
+  // Adds what each of the type's measures says.
   void Add(const Sample& sample);
   // The same for a stack that the window has already; counts another one as lost, so that the
   // window hardly grows.

@@ -213,7 +213,7 @@ int Record(const RecordOptions& options) {
   }
   if (!options.quiet) {
     size_t samples = 0;
-    for (const WindowRow& row : (*window)->rows) samples += static_cast<size_t>(row.values.at(0));
+    for (const WindowRow& row : (*window)->rows) samples += row.samples;
     fmt::print(stderr, "{} samples in {:.1f} s -> {}   (hotpath top {})\n", samples,
                static_cast<double>((*window)->duration_ns) / 1e9, options.output, options.output);
   }

@@ -108,7 +108,7 @@ class WindowReader {
     profile_.samples.reserve(rows_.size());
     for (const WindowRow* row : rows_) {
       const ProcessKey& process = window_.owners.at(row->owner).process;
-      const auto samples = static_cast<uint64_t>(row->values.empty() ? 0 : row->values.front());
+      const uint64_t samples = row->samples;
       Sample sample{.locations = {}, .values = row->values, .labels = RowLabels(*row)};
       sample.values.resize(profile_.sample_types.size());
       const std::span<const Frame> frames = window_.stacks.Frames(row->stack);
@@ -130,16 +130,17 @@ class WindowReader {
 
   void ReadLosses() {
     for (size_t i = 0; i < kLosses; ++i) {
-      const LossCount& lost = window_.lost.at(i);
-      if (lost.samples == 0 && lost.weight_ns == 0) continue;
+      const SampleSum& lost = window_.lost.at(i);
+      if (lost == SampleSum()) continue;
       // What the kernel side lost is the whole host's; the memory limit is the capture's own loss.
       const bool of_host = static_cast<Loss>(i) != Loss::kMemoryLimit;
       if (of_host && (window_.filtered || !matches_.empty())) continue;
       const Frame frame = LostFrame(static_cast<Loss>(i));
       locations_.Want({}, frame);
       Sample sample{.locations = {locations_.Find({}, frame)}, .values = {}, .labels = {}};
-      sample.values = {static_cast<int64_t>(lost.samples), static_cast<int64_t>(lost.weight_ns)};
-      sample.values.resize(profile_.sample_types.size());
+      for (const Measure measure : window_.type.measures) {
+        sample.values.push_back(lost.Of(measure));
+      }
       profile_.samples.push_back(std::move(sample));
     }
   }
@@ -192,7 +193,7 @@ class WindowReader {
 
   void WriteComments() {
     uint64_t lost = 0;
-    for (const LossCount& count : window_.lost) lost += count.samples;
+    for (const SampleSum& count : window_.lost) lost += count.samples;
     const double complete =
         samples_ == 0 ? 1 : static_cast<double>(complete_) / static_cast<double>(samples_);
     profile_.comments.push_back(fmt::format(

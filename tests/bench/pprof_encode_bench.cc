@@ -55,7 +55,7 @@ std::vector<hotpath::Sample> BenchSamples(int64_t rows, int64_t processes, int64
   };
   for (int64_t row = 0; row < rows; ++row) {
     hotpath::Sample sample;
-    sample.weight_ns = 10'101'010;
+    sample.value = 10'101'010;
     const auto pid = static_cast<uint32_t>(1000 + next(static_cast<uint64_t>(processes)));
     sample.process = {.pid = pid, .start_time_ns = pid};
     sample.tid = pid + static_cast<uint32_t>(next(2));

@@ -28,15 +28,15 @@ TEST(PathFromComponents, TurnsLeafToRootAround) {
 
 TEST(SessionCounters, AddUp) {
   SessionCounters a, b;
-  a.samples = 1;
-  b.samples = 2;
-  b.lost.at(1) = {.samples = 3, .weight_ns = 4};
+  a.sent.samples = 1;
+  b.sent.samples = 2;
+  b.lost.at(1) = {.samples = 3, .value = 4};
   b.walk_ends.at(2) = 5;
   a += b;
   a += b;
-  EXPECT_EQ(a.samples, 5u);
+  EXPECT_EQ(a.sent.samples, 5u);
   EXPECT_EQ(a.lost.at(1).samples, 6u);
-  EXPECT_EQ(a.lost.at(1).weight_ns, 8u);
+  EXPECT_EQ(a.lost.at(1).value, 8u);
   EXPECT_EQ(a.walk_ends.at(2), 10u);
 }
 

@@ -9,10 +9,10 @@ namespace {
 constexpr uint64_t kBegin = 1'000;
 constexpr uint64_t kEnd = 2'000;
 
-Sample At(uint64_t time_ns, uint64_t weight_ns) {
+Sample At(uint64_t time_ns, uint64_t value) {
   Sample sample;
   sample.time_ns = time_ns;
-  sample.weight_ns = weight_ns;
+  sample.value = value;
   sample.session = 2;
   sample.process = {.pid = 9, .start_time_ns = 1};
   sample.comm = "io_thread";
@@ -47,6 +47,12 @@ TEST(OpenCapture, LeavesOutWhatLiesBeforeAndAfter) {
 TEST(OpenCapture, LeavesOutOtherSessions) {
   Sample other = At(1'500, 300);
   other.session = 0;
+  EXPECT_EQ(Taken({}, {other}), 0);
+}
+
+TEST(OpenCapture, LeavesOutOtherTypes) {
+  Sample other = At(1'500, 300);
+  other.type = TypeId::kMemoryGrowth;
   EXPECT_EQ(Taken({}, {other}), 0);
 }
 
@@ -88,9 +94,9 @@ TEST(OpenCapture, CountsNewStacksAsLostOverTheMemoryLimit) {
   const std::unique_ptr<Window> window = capture.Close();
   ASSERT_EQ(window->rows.size(), 1U);
   EXPECT_EQ(window->rows[0].values, (std::vector<int64_t>{2, 400}));
-  const LossCount& lost = window->lost.at(static_cast<size_t>(Loss::kMemoryLimit));
+  const SampleSum& lost = window->lost.at(static_cast<size_t>(Loss::kMemoryLimit));
   EXPECT_EQ(lost.samples, 1U);
-  EXPECT_EQ(lost.weight_ns, 70U);
+  EXPECT_EQ(lost.value, 70U);
 }
 
 TEST(OpenCapture, RefusesAnExpressionThatIsNone) {

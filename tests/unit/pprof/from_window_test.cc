@@ -194,7 +194,7 @@ TEST_F(FromWindowTest, SharedFramesAreNamedInOneCallAndJitCodeInOneAProcess) {
 TEST_F(FromWindowTest, JitCodeOfTwoProcessesAtOneAddressHasTwoNames) {
   WindowBuilder builder(CpuProfileType(100));
   for (const uint32_t pid : {1U, 2U}) {
-    builder.Add({.weight_ns = 1,
+    builder.Add({.value = 1,
                  .process = {.pid = pid, .start_time_ns = 5},
                  .tid = pid,
                  .failed_file = {},

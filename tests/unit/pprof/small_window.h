@@ -18,7 +18,7 @@ inline std::unique_ptr<Window> SmallWindow() {
   const auto add = [&](int times, ProcessKey process, const char* comm, std::vector<Frame> frames,
                        WalkEnd end = WalkEnd::kComplete, FileId failed = {}) {
     hotpath::Sample sample{.time_ns = 1,
-                           .weight_ns = 10'000'000,
+                           .value = 10'000'000,
                            .process = process,
                            .tid = process.pid + 1,
                            .cgroup_id = 9,
@@ -38,7 +38,7 @@ inline std::unique_ptr<Window> SmallWindow() {
   add(1, kJava, "C2 Compiler", {Frame::Anonymous(0x7f0000001000), Frame::File(two, 0x20)});
   window.processes[kRedis] = {
       .exe = "/bin/one", .cgroup = "/system.slice/redis.service", .uid = 106, .user = "redis"};
-  window.lost[static_cast<size_t>(Loss::kThrottled)] = {.samples = 3, .weight_ns = 30'000'000};
+  window.lost[static_cast<size_t>(Loss::kThrottled)] = {.samples = 3, .value = 30'000'000};
   return builder.Close();
 }
 

@@ -6,11 +6,11 @@
 namespace hotpath {
 namespace {
 
-Sample MakeSample(uint32_t pid, uint32_t tid, std::vector<uint64_t> offsets, uint64_t weight_ns) {
+Sample MakeSample(uint32_t pid, uint32_t tid, std::vector<uint64_t> offsets, uint64_t value) {
   Sample sample;
   sample.process = {.pid = pid, .start_time_ns = 7};
   sample.tid = tid;
-  sample.weight_ns = weight_ns;
+  sample.value = value;
   sample.comm = "worker";
   sample.process_name = "server";
   for (const uint64_t offset : offsets) sample.frames.push_back(Frame::File(FileId{3}, offset));
@@ -38,6 +38,28 @@ TEST(WindowBuilder, AddsUpSamplesOfOneStackAndOwner) {
   const std::unique_ptr<Window> window = builder.Close();
   ASSERT_EQ(window->rows.size(), 1u);
   EXPECT_EQ(window->rows[0].values, (std::vector<int64_t>{2, 21'000'000}));
+}
+
+TEST(WindowBuilder, SumsWhatTheTypeMeasuresInItsOrder) {
+  WindowBuilder builder({.id = TypeId::kMemoryGrowth,
+                         .name = "memory_growth",
+                         .sample_types = {{"space", "bytes"}, {"objects", "count"}},
+                         .measures = {Measure::kBytes, Measure::kValue},
+                         .period_type = {"objects", "count"},
+                         .period = 1});
+  Sample sample = MakeSample(1, 1, {5, 6}, 300);
+  sample.bytes = 300 * 4096;
+  builder.Add(sample);
+  builder.Add(sample);
+  Sample unknown = MakeSample(1, 1, {7}, 2);
+  unknown.bytes = 8192;
+  builder.AddKnown(unknown, Loss::kMemoryLimit);
+  const std::unique_ptr<Window> window = builder.Close();
+  ASSERT_EQ(window->rows.size(), 1u);
+  EXPECT_EQ(window->rows[0].values, (std::vector<int64_t>{2 * 300 * 4096, 600}));
+  EXPECT_EQ(window->rows[0].samples, 2u);
+  EXPECT_EQ(window->lost.at(static_cast<size_t>(Loss::kMemoryLimit)),
+            (SampleSum{.samples = 1, .value = 2, .bytes = 8192}));
 }
 
 TEST(WindowBuilder, KeepsThreadsStacksAndEndsApart) {
