@@ -6,7 +6,7 @@
 #include "maps.bpf.h"
 
 /* Bytes in the ring buffer at which the reader is woken; until then it comes by itself. */
-const volatile __u64 wake_bytes = 256 << 10;
+const volatile __u64 wake_bytes __weak = 256 << 10;
 
 static __always_inline void hp_count_loss(struct hp_session_state *state, __u32 loss, __u64 value,
 					  __u64 bytes)

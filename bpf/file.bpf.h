@@ -15,13 +15,13 @@
 #define HP_CTIME_QUERIED (1U << 31)
 
 /* Ids there are, HP_MAX_FILES at most: a smaller number is for tests. */
-const volatile __u32 max_files = HP_MAX_FILES;
+const volatile __u32 max_files __weak = HP_MAX_FILES;
 /* Next id never given out; max_files when only free_file_ids has more. */
-__u32 next_file_id = HP_FILE_FIRST;
+__u32 next_file_id __weak = HP_FILE_FIRST;
 /* Times that a file got an id: with what user space gave back, how many are left. */
-__u64 files_numbered = 0;
+__u64 files_numbered __weak = 0;
 /* New files that found no id. */
-__u64 files_without_id = 0;
+__u64 files_without_id __weak = 0;
 
 /* Where the change time lies depends on the kernel: until 6.5, until 6.10, since 6.11. */
 struct inode___until_6_5 {

@@ -37,7 +37,7 @@ struct mm_struct___seqcount {
 } __attribute__((preserve_access_index));
 
 /* User space adds one when it took ids away from files: no mapping found before may be used. */
-volatile __u32 file_ids_epoch = 0;
+volatile __u32 file_ids_epoch __weak = 0;
 
 /* Walks the tree to the entry that holds `address`: a struct vm_area_struct, or 0. */
 static __noinline __u64 hp_find_vma(struct hp_scratch *s, __u64 address)

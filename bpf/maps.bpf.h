@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Every map of the kernel side: what it holds, why this size, who writes it and when. */
+/*
+ * Every map of the kernel side: what it holds, why this size, who writes it and when. Weak, as are
+ * the globals of the other headers: the objects of all programs are linked into one, and share
+ * them.
+ */
 #ifndef HOTPATH_MAPS_BPF_H
 #define HOTPATH_MAPS_BPF_H
 
@@ -10,7 +14,7 @@
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);
-} events SEC(".maps");
+} events SEC(".maps") __weak;
 
 /* File -> id. Written here when a file is first seen, by user space when an id is given up. */
 struct {
@@ -18,14 +22,14 @@ struct {
 	__uint(max_entries, HP_MAX_FILES);
 	__type(key, struct hp_file_key);
 	__type(value, __u32);
-} files SEC(".maps");
+} files SEC(".maps") __weak;
 
 /* Ids that user space has taken back: no sample under way holds them as their old file's. */
 struct {
 	__uint(type, BPF_MAP_TYPE_QUEUE);
 	__uint(max_entries, HP_MAX_FILES);
 	__type(value, __u32);
-} free_file_ids SEC(".maps");
+} free_file_ids SEC(".maps") __weak;
 
 /* By file id: is there a table, and how is it laid out. Written by user space, mapped. */
 struct {
@@ -34,7 +38,7 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, struct hp_file_info);
-} file_infos SEC(".maps");
+} file_infos SEC(".maps") __weak;
 
 /* By file id: when it was last asked for, so that a file nobody could open is asked for again. */
 struct {
@@ -42,7 +46,7 @@ struct {
 	__uint(max_entries, HP_MAX_FILES);
 	__type(key, __u32);
 	__type(value, __u64);
-} file_requests SEC(".maps");
+} file_requests SEC(".maps") __weak;
 
 /* The rules of all files, each once. Appended to by user space, mapped. */
 struct {
@@ -51,7 +55,7 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, struct hp_rule);
-} rules SEC(".maps");
+} rules SEC(".maps") __weak;
 
 struct hp_table_line {
 	__u32 words[HP_TABLE_LINE_WORDS];
@@ -74,14 +78,14 @@ struct {
 	__uint(max_entries, HP_MAX_FILES);
 	__type(key, __u32);
 	__array(values, struct hp_table);
-} tables SEC(".maps");
+} tables SEC(".maps") __weak;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, HP_MAX_SESSIONS);
 	__type(key, __u32);
 	__type(value, struct hp_session_state);
-} session_states SEC(".maps");
+} session_states SEC(".maps") __weak;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -89,7 +93,7 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, struct hp_session_config);
-} session_configs SEC(".maps");
+} session_configs SEC(".maps") __weak;
 
 /* Processes that a session is restricted to. Written by user space before the session starts. */
 struct {
@@ -97,7 +101,7 @@ struct {
 	__uint(max_entries, 1024);
 	__type(key, struct hp_session_pid);
 	__type(value, __u8);
-} session_pids SEC(".maps");
+} session_pids SEC(".maps") __weak;
 
 #define HP_CACHED_MAPPINGS 8
 #define HP_STACK_WORDS	   16 /* Stack memory is read 128 bytes at a time: two or three frames. */
@@ -158,6 +162,6 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct hp_scratch);
-} scratch SEC(".maps");
+} scratch SEC(".maps") __weak;
 
 #endif /* HOTPATH_MAPS_BPF_H */

@@ -85,8 +85,9 @@ api::CaptureProfile CaptureFor(const std::shared_ptr<Pipeline>& pipeline) {
         query.push_back(parameter);
       }
     }
-    const Result<pprof::ProfileQuery> parsed = pprof::ParseProfileQuery(query);
+    Result<pprof::ProfileQuery> parsed = pprof::ParseProfileQuery(query);
     if (!parsed) return std::unexpected(parsed.error());
+    parsed->request.type = request.Query("type").value_or("cpu");
     const std::atomic<bool> never{false};
     const Result<std::unique_ptr<Window>> window =
         pipeline->Capture(parsed->request, request.cancelled ? *request.cancelled : never);
@@ -119,24 +120,29 @@ int Run(const Options& options, const std::vector<std::string>& arguments) {
 
   const auto health = std::make_shared<HealthHandler>();
   const auto ready = std::make_shared<HealthHandler>([pipeline] { return pipeline->Ready(); });
-  const auto profile =
-      std::make_shared<pprof::ProfileHandler>(*pipeline, pipeline->symbolizer(), Here());
   const auto index = std::make_shared<pprof::PprofHandler>(pipeline->symbolizer(), arguments);
   const auto metrics = std::make_shared<Metrics>(std::vector<std::shared_ptr<MetricsSource>>{
       pipeline, std::make_shared<BuildInfo>(), std::make_shared<ProcessMetrics>()});
   const std::shared_ptr<Handler> top = api::TopHandler(CaptureFor(pipeline));
   const std::shared_ptr<Handler> quality = api::QualityHandler(CaptureFor(pipeline));
   const std::shared_ptr<Handler> diff = api::DiffHandler(CaptureFor(pipeline));
+  std::vector<Route> routes = {
+      {.path = "/healthz", .handler = health},
+      {.path = "/readyz", .handler = ready},
+      {.path = "/metrics", .handler = metrics},
+      {.path = "/api/v1/top", .long_running = true, .handler = top},
+      {.path = "/api/v1/quality", .long_running = true, .handler = quality},
+      {.path = "/api/v1/diff", .long_running = true, .handler = diff},
+      {.path = "/debug/pprof", .prefix = true, .handler = index}};
+  for (const ProfileType& type : ProfileTypes(1)) {
+    routes.push_back({.path = "/debug/pprof/" + type.endpoint,
+                      .long_running = true,
+                      .handler = std::make_shared<pprof::ProfileHandler>(
+                          *pipeline, pipeline->symbolizer(), Here(), type.name)});
+  }
   Result<std::unique_ptr<HttpServer>> server = HttpServer::Start(
       {.listen = options.listen, .socket_path = options.socket, .token_file = options.token_file},
-      {{.path = "/healthz", .handler = health},
-       {.path = "/readyz", .handler = ready},
-       {.path = "/metrics", .handler = metrics},
-       {.path = "/api/v1/top", .long_running = true, .handler = top},
-       {.path = "/api/v1/quality", .long_running = true, .handler = quality},
-       {.path = "/api/v1/diff", .long_running = true, .handler = diff},
-       {.path = "/debug/pprof/profile", .long_running = true, .handler = profile},
-       {.path = "/debug/pprof", .prefix = true, .handler = index}});
+      std::move(routes));
   if (!server) return Complain(server.error());
   spdlog::info("sampling at {} Hz; listening on {}{}", options.frequency_hz,
                options.listen.empty() ? "" : fmt::format("port {} and ", (*server)->port()),

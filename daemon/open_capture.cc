@@ -22,7 +22,9 @@ bool MatchesCgroup(const std::string& path, std::string wanted) {
 
 Result<OpenCapture> OpenCapture::Open(const CaptureRequest& request, uint32_t session,
                                       uint64_t begin_ns) {
-  OpenCapture capture(CpuProfileType(request.hz));
+  Result<ProfileType> type = FindProfileType(request.type, request.hz);
+  if (!type) return std::unexpected(type.error());
+  OpenCapture capture(std::move(*type));
   capture.session_ = session;
   capture.begin_ns_ = begin_ns;
   capture.filter_ = request.filter;
@@ -42,6 +44,15 @@ Result<OpenCapture> OpenCapture::Open(const CaptureRequest& request, uint32_t se
   capture.builder_.window().hz = request.hz;
   capture.builder_.window().filtered = !request.filter.empty();
   return capture;
+}
+
+bool OpenCapture::Listed(const Sample& sample) {
+  std::vector<uint32_t>& pids = filter_.pids;
+  if (pids.empty() || std::ranges::find(pids, sample.process.pid) != pids.end()) return true;
+  if (!filter_.descendants || std::ranges::find(pids, sample.parent_pid) == pids.end())
+    return false;
+  pids.push_back(sample.process.pid);
+  return true;
 }
 
 bool OpenCapture::Wants(const Sample& sample, const ProcessFacts& facts) const {

@@ -21,11 +21,13 @@ namespace hotpath {
 // whole periods: at 19 Hz and 10 s, whole periods would be 0.3 % short.
 class OpenCapture {
  public:
-  // Errors: kInvalidArgument when a regular expression of the filter is none.
+  // Errors: kNotFound for an unknown type, kInvalidArgument when a regular expression of the filter
+  // is none.
   static Result<OpenCapture> Open(const CaptureRequest& request, uint32_t session,
                                   uint64_t begin_ns);
 
   uint32_t session() const { return session_; }
+  TypeId type() const { return type_; }
   void SetEnd(uint64_t end_ns) { end_ns_ = end_ns; }
   // Over the memory limit: samples of stacks that are new are lost, and counted.
   void SetKnownStacksOnly(bool only) { known_stacks_only_ = only; }
@@ -37,6 +39,7 @@ class OpenCapture {
     const uint64_t stands_ns = type_ == TypeId::kCpu ? sample.value : 0;
     const uint64_t from = sample.time_ns - std::min(stands_ns, sample.time_ns);
     if (sample.time_ns <= begin_ns_ || from >= end_ns_) return;
+    if (type_ != TypeId::kCpu && !Listed(sample)) return;
     auto it = processes_.find(sample.process);
     if (it == processes_.end()) it = processes_.emplace(sample.process, facts_of(sample)).first;
     if (!Wants(sample, it->second)) return;
@@ -55,6 +58,9 @@ class OpenCapture {
 
  private:
   explicit OpenCapture(ProfileType type) : type_(type.id), builder_(std::move(type)) {}
+  // Is it of the processes asked for? Of cpu the kernel side has decided that already. A process is
+  // known as a descendant if its parent is: one whose parent was never sampled is not found.
+  bool Listed(const Sample& sample);
   bool Wants(const Sample& sample, const ProcessFacts& facts) const;
 
   TypeId type_;

@@ -60,6 +60,20 @@ bool IsRuntime(const std::string& path) {
   return name.starts_with("ld-") || name.starts_with("libc.so") || name.starts_with("libc-");
 }
 
+// Of a type whose period the kernel side chooses as it goes: what its samples stood for.
+void SetMeanPeriod(Window& window) {
+  if (window.type.period != 0) return;
+  const auto values = std::ranges::find(window.type.measures, Measure::kValue);
+  const auto at = static_cast<size_t>(values - window.type.measures.begin());
+  uint64_t samples = 0;
+  int64_t sum = 0;
+  for (const WindowRow& row : window.rows) {
+    samples += row.samples;
+    sum += at < row.values.size() ? row.values[at] : 0;
+  }
+  window.type.period = samples == 0 ? 1 : std::max<int64_t>(1, sum / static_cast<int64_t>(samples));
+}
+
 void NameThread(const char* name) { pthread_setname_np(pthread_self(), name); }
 
 }  // namespace
@@ -110,17 +124,28 @@ Result<std::unique_ptr<Pipeline>> Pipeline::Start(const Settings& settings) {
   if (!reader) return std::unexpected(reader.error());
   pipeline->reader_ = std::move(*reader);
   pipeline->sampler_ = std::make_unique<CpuSampler>(pipeline->kernel_.get());
+  pipeline->sources_.at(static_cast<size_t>(TypeId::kMemoryGrowth)) = {
+      .sampling = std::make_unique<FaultSampler>(pipeline->kernel_.get()),
+      .session = FaultSampler::kSession};
   pipeline->reader_thread_ = std::thread([self = pipeline.get()] { self->RunReader(); });
   pipeline->files_thread_ = std::thread([self = pipeline.get()] { self->RunFiles(); });
-  if (settings.always_on_hz > 0) {
-    std::lock_guard lock(pipeline->mutex_);
-    if (Result<void> started = pipeline->sampler_->Start(0, settings.always_on_hz, {}, false);
-        !started) {
-      return std::unexpected(started.error());
-    }
-    pipeline->sessions_[0] = {.users = 1, .hz = settings.always_on_hz};
+  if (Result<void> sampling = pipeline->StartSampling(); !sampling) {
+    return std::unexpected(sampling.error());
   }
   return pipeline;
+}
+
+Result<void> Pipeline::StartSampling() {
+  std::lock_guard lock(mutex_);
+  if (settings_.always_on_hz <= 0) return {};
+  if (Result<void> started = sampler_->Start(0, settings_.always_on_hz, {}, false); !started) {
+    return started;
+  }
+  sessions_[0] = {.users = 1, .hz = settings_.always_on_hz};
+  if (Result<SessionRef> growth = AcquireSource(TypeId::kMemoryGrowth); !growth) {
+    spdlog::warn("no profiles of memory growth: {}", growth.error().message);
+  }
+  return {};
 }
 
 Pipeline::Pipeline(Settings settings)
@@ -156,6 +181,9 @@ void Pipeline::RunReader() {
     {
       std::lock_guard lock(mutex_);
       sampler_->Tick();
+      for (Source& source : sources_) {
+        if (source.sampling) source.sampling->Tick(BudgetShare());
+      }
       capturing = !captures_.empty();
     }
     worker_->EndIdleChildren();
@@ -236,14 +264,28 @@ void Pipeline::RecycleFileIds() {
   reader_->Wake();
 }
 
-Result<uint32_t> Pipeline::AcquireSession(const CaptureRequest& request) {
+Result<Pipeline::SessionRef> Pipeline::AcquireSession(const CaptureRequest& request, TypeId type) {
+  return type == TypeId::kCpu ? AcquireCpuSession(request) : AcquireSource(type);
+}
+
+Result<Pipeline::SessionRef> Pipeline::AcquireSource(TypeId type) {
+  Source& source = sources_.at(static_cast<size_t>(type));
+  if (!source.sampling) return Fail(ErrorCode::kUnsupported, "this type is not sampled here");
+  if (Result<void> started = source.sampling->Start(); !started) {
+    return std::unexpected(started.error());
+  }
+  source.users++;
+  return SessionRef{.type = type, .number = source.session};
+}
+
+Result<Pipeline::SessionRef> Pipeline::AcquireCpuSession(const CaptureRequest& request) {
   const bool restricted = !request.filter.pids.empty();
   uint32_t unused = 0;
   for (uint32_t i = 0; i < sessions_.size(); i++) {
     Session& session = sessions_.at(i);
     if (session.users > 0 && !restricted && !session.restricted && session.hz == request.hz) {
       session.users++;
-      return i;
+      return SessionRef{.type = TypeId::kCpu, .number = i};
     }
     if (session.users == 0 && i > 0 && unused == 0) unused = i;
   }
@@ -259,16 +301,32 @@ Result<uint32_t> Pipeline::AcquireSession(const CaptureRequest& request) {
     return std::unexpected(started.error());
   }
   sessions_.at(unused) = {.users = 1, .hz = request.hz, .restricted = restricted};
-  return unused;
+  return SessionRef{.type = TypeId::kCpu, .number = unused};
 }
 
-void Pipeline::ReleaseSession(uint32_t session) {
-  if (--sessions_.at(session).users > 0) return;
-  sampler_->Stop(session);
-  ended_ += sampler_->Counters(session);
+void Pipeline::ReleaseSession(SessionRef session) {
+  if (session.type != TypeId::kCpu) {
+    Source& source = sources_.at(static_cast<size_t>(session.type));
+    if (--source.users == 0) source.sampling->Stop();
+    return;
+  }
+  if (--sessions_.at(session.number).users > 0) return;
+  sampler_->Stop(session.number);
+  ended_ += sampler_->Counters(session.number);
 }
 
-SessionCounters Pipeline::TotalCounters() const {
+SessionCounters Pipeline::Counters(SessionRef session) const {
+  if (session.type == TypeId::kCpu) return sampler_->Counters(session.number);
+  return sources_.at(static_cast<size_t>(session.type)).sampling->Counters();
+}
+
+SessionCounters Pipeline::TotalCounters(TypeId type) const {
+  if (type != TypeId::kCpu) {
+    const Source& source = sources_.at(static_cast<size_t>(type));
+    SessionCounters sum = source.ended;
+    if (source.sampling) sum += source.sampling->Counters();
+    return sum;
+  }
   SessionCounters sum = ended_;
   for (uint32_t i = 0; i < sessions_.size(); i++) {
     if (sessions_.at(i).users > 0) sum += sampler_->Counters(i);
@@ -306,17 +364,27 @@ void Pipeline::DrainFiles() {
                        [&] { return files_waiting_.empty() || stopping_ || end_captures_; });
 }
 
+uint64_t Pipeline::WaitForEnd(const CaptureRequest& request, const std::atomic<bool>& cancelled,
+                              uint64_t begin_ns) const {
+  const auto stop = [&] { return cancelled.load() || end_captures_.load() || stopping_.load(); };
+  const uint64_t wanted_end_ns = begin_ns + static_cast<uint64_t>(request.duration.count());
+  while (!stop() && MonotonicNs() < wanted_end_ns) {
+    const uint64_t left = wanted_end_ns - std::min(wanted_end_ns, MonotonicNs());
+    std::this_thread::sleep_for(
+        std::min<std::chrono::nanoseconds>(std::chrono::nanoseconds(left), 50ms));
+  }
+  return std::min(MonotonicNs(), wanted_end_ns);
+}
+
 Result<std::unique_ptr<Window>> Pipeline::Capture(const CaptureRequest& request,
                                                   const std::atomic<bool>& cancelled) {
-  if (request.type != "cpu") {
-    return Fail(ErrorCode::kInvalidArgument, request.type + ": no such profile type: cpu");
-  }
   if (request.hz < 1 || request.hz > 999) {
     return Fail(ErrorCode::kInvalidArgument, "hz: expected a rate of 1 to 999");
   }
   std::unique_lock lock(mutex_);
   Result<OpenCapture> opened = OpenCapture::Open(request, 0, 0);
   if (!opened) return std::unexpected(opened.error());
+  const TypeId type = opened->type();
   if (refuse_captures_) {
     refused_captures_++;
     return Fail(ErrorCode::kBusy,
@@ -327,31 +395,26 @@ Result<std::unique_ptr<Window>> Pipeline::Capture(const CaptureRequest& request,
   std::shared_ptr<const void> pin = registry_->Pin();
   const int64_t start_unix_ns = UnixNs();
   const double cpu_seconds_before = KernelCpuSeconds();
-  Result<uint32_t> session = AcquireSession(request);
+  Result<SessionRef> session = AcquireSession(request, type);
   if (!session) return std::unexpected(session.error());
-  const SessionCounters before = sampler_->Counters(*session);
+  const SessionCounters before = Counters(*session);
   const uint64_t begin_ns = MonotonicNs();
-  OpenCapture capture = *OpenCapture::Open(request, *session, begin_ns);
+  OpenCapture capture = *OpenCapture::Open(request, session->number, begin_ns);
   captures_.push_back(&capture);
   lock.unlock();
   reader_->Wake();  // From now on it comes more often.
   if (request.on_started) request.on_started();
 
-  const auto stop = [&] { return cancelled.load() || end_captures_.load() || stopping_.load(); };
-  const uint64_t wanted_end_ns = begin_ns + static_cast<uint64_t>(request.duration.count());
-  while (!stop() && MonotonicNs() < wanted_end_ns) {
-    const uint64_t left = wanted_end_ns - std::min(wanted_end_ns, MonotonicNs());
-    std::this_thread::sleep_for(
-        std::min<std::chrono::nanoseconds>(std::chrono::nanoseconds(left), 50ms));
-  }
-  const uint64_t end_ns = std::min(MonotonicNs(), wanted_end_ns);
+  const uint64_t end_ns = WaitForEnd(request, cancelled, begin_ns);
   const double cpu_seconds_after = KernelCpuSeconds();
   lock.lock();
   capture.SetEnd(end_ns);
-  const SessionCounters after = sampler_->Counters(*session);
+  const SessionCounters after = Counters(*session);
   lock.unlock();
   // The tick that ends after the capture stands for its last part too.
-  if (!stop()) std::this_thread::sleep_for(std::chrono::nanoseconds(1'300'000'000 / request.hz));
+  if (type == TypeId::kCpu && !cancelled && !end_captures_ && !stopping_) {
+    std::this_thread::sleep_for(std::chrono::nanoseconds(1'300'000'000 / request.hz));
+  }
   lock.lock();
   ReleaseSession(*session);
   lock.unlock();
@@ -360,7 +423,8 @@ Result<std::unique_ptr<Window>> Pipeline::Capture(const CaptureRequest& request,
   std::erase(captures_, &capture);
   std::unique_ptr<Window> window = capture.Close();
   constexpr auto kOurs = static_cast<size_t>(Loss::kMemoryLimit);
-  ended_.lost.at(kOurs) += window->lost.at(kOurs);
+  (type == TypeId::kCpu ? ended_ : sources_.at(static_cast<size_t>(type)).ended).lost.at(kOurs) +=
+      window->lost.at(kOurs);
   lock.unlock();
   DrainFiles();
   window->files = std::move(pin);
@@ -370,9 +434,11 @@ Result<std::unique_ptr<Window>> Pipeline::Capture(const CaptureRequest& request,
     window->lost.at(i) += after.lost.at(i) - before.lost.at(i);
   }
   // The kernel's account is of the whole machine.
-  if (!window->filtered && cpu_seconds_before >= 0 && cpu_seconds_after >= 0) {
+  const bool accounted = cpu_seconds_before >= 0 && cpu_seconds_after >= 0;
+  if (type == TypeId::kCpu && !window->filtered && accounted) {
     window->cpu_seconds_kernel = cpu_seconds_after - cpu_seconds_before;
   }
+  SetMeanPeriod(*window);
   NameExecutables(*window);
   return window;
 }

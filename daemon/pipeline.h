@@ -16,8 +16,10 @@
 #include "daemon/base/metrics.h"
 #include "daemon/base/result.h"
 #include "daemon/collect/cpu_sampler.h"
+#include "daemon/collect/fault_sampler.h"
 #include "daemon/collect/kernel_side.h"
 #include "daemon/collect/ring_reader.h"
+#include "daemon/collect/sample_source.h"
 #include "daemon/files/file_registry.h"
 #include "daemon/files/file_worker.h"
 #include "daemon/files/id_recycler.h"
@@ -67,6 +69,11 @@ class Pipeline : public CaptureSource, public MetricsSource, private RingSink {
   void EndCaptures();
 
  private:
+  // Whose samples a capture takes.
+  struct SessionRef {
+    TypeId type = TypeId::kCpu;
+    uint32_t number = 0;
+  };
   explicit Pipeline(Settings settings);
   void OnSample(const Sample& sample) override;
   void OnFile(const FileSighting& file) override;
@@ -76,15 +83,27 @@ class Pipeline : public CaptureSource, public MetricsSource, private RingSink {
   // Each second, on the reader's thread: what we use against what we may use.
   void Govern();
   void GovernCpu(double seconds);
+  // Of the usual rate of what is always on, what the CPU budget allows now. mutex_ is held.
+  double BudgetShare() const;
   MemoryPlan GovernMemory(uint64_t resident_bytes);
   // Seconds since the last call: threads, children, and our programs in the kernel. mutex_ is held.
   double UsedCpu();
   void PauseBetweenFiles(std::chrono::steady_clock::duration file_took);
   std::vector<MetricFamily> GovernMetrics() const;
-  Result<uint32_t> AcquireSession(const CaptureRequest& request);
-  void ReleaseSession(uint32_t session);
-  // Of all sessions, the ended ones included. mutex_ is held.
-  SessionCounters TotalCounters() const;
+  std::vector<MetricFamily> TypeMetrics() const;
+  // A session of the request's type that samples as it asks. mutex_ is held in all of these.
+  Result<SessionRef> AcquireSession(const CaptureRequest& request, TypeId type);
+  Result<SessionRef> AcquireCpuSession(const CaptureRequest& request);
+  Result<SessionRef> AcquireSource(TypeId type);
+  void ReleaseSession(SessionRef session);
+  SessionCounters Counters(SessionRef session) const;
+  // Of all sessions of a type, the ended ones included.
+  SessionCounters TotalCounters(TypeId type) const;
+  // Starts what is always on.
+  Result<void> StartSampling();
+  // Blocks until the capture is over; the end of the interval that it is of.
+  uint64_t WaitForEnd(const CaptureRequest& request, const std::atomic<bool>& cancelled,
+                      uint64_t begin_ns) const;
   void DrainRing();   // Waits until the ring holds nothing older than now.
   void DrainFiles();  // Waits until the files thread has caught up, 3 s at most.
   // A process that was gone before anybody could ask /proc runs what its `_start` lies in.
@@ -104,7 +123,7 @@ class Pipeline : public CaptureSource, public MetricsSource, private RingSink {
   std::unique_ptr<RingReader> reader_;
   std::unique_ptr<ProcessTable> processes_;
 
-  mutable std::mutex mutex_;  // Guards sampler_, sessions_ and captures_.
+  mutable std::mutex mutex_;  // Guards sampler_, sources_, sessions_ and captures_.
   std::unique_ptr<CpuSampler> sampler_;
   struct Session {
     int users = 0;
@@ -112,6 +131,14 @@ class Pipeline : public CaptureSource, public MetricsSource, private RingSink {
     bool restricted = false;  // To some processes, by one capture: not shared.
   };
   std::array<Session, CpuSampler::kSessions> sessions_;
+  // Of a type other than cpu. Captures share it; while nobody wants it, it does not sample.
+  struct Source {
+    std::unique_ptr<SampleSource> sampling;  // Null: this type is not sampled here.
+    uint32_t session = 0;                    // The number its samples carry.
+    int users = 0;                           // Always-on counts as one.
+    SessionCounters ended = {};              // What user space lost of it.
+  };
+  std::array<Source, kTypes> sources_;
   SessionCounters ended_;               // Sum over the sessions that were stopped.
   std::vector<OpenCapture*> captures_;  // On the stacks of the threads that are in Capture().
 

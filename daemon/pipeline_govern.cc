@@ -39,10 +39,14 @@ double Pipeline::UsedCpu() {
   if (const KernelSide::RunTime time = kernel_->program_run_time(); time.runs > 0) {
     kernel_s = static_cast<double>(time.run_time_ns) / 1e9;
   } else {
-    const SessionCounters sum = TotalCounters();
+    const SessionCounters cpu = TotalCounters(TypeId::kCpu);
     const int hz = std::max(1, sessions_[0].hz);
-    kernel_s = static_cast<double>(sum.sent.samples) * kSampleCost_s +
-               static_cast<double>(sum.idle_ns) / 1e9 * hz * kIdleTickCost_s;
+    kernel_s = static_cast<double>(cpu.sent.samples) * kSampleCost_s +
+               static_cast<double>(cpu.idle_ns) / 1e9 * hz * kIdleTickCost_s;
+    for (size_t type = 1; type < kTypes; type++) {
+      kernel_s += static_cast<double>(TotalCounters(static_cast<TypeId>(type)).sent.samples) *
+                  kSampleCost_s;
+    }
   }
   // An estimate changes with the rate, and may be followed by a measurement: it may go back.
   double used_s = std::max(0.0, kernel_s - kernel_cpu_s_);
@@ -79,6 +83,11 @@ void Pipeline::Govern() {
     perf_maps_->Clear();
     malloc_trim(0);
   }
+}
+
+double Pipeline::BudgetShare() const {
+  if (settings_.always_on_hz <= 0 || sessions_[0].hz <= 0) return 1;
+  return static_cast<double>(sessions_[0].hz) / settings_.always_on_hz;
 }
 
 void Pipeline::GovernCpu(double seconds) {

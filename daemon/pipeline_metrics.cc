@@ -1,4 +1,5 @@
 // What the pipeline tells of itself: every counter of the path, in the order of the path.
+#include <fmt/format.h>
 #include <sys/resource.h>
 
 #include "daemon/pipeline.h"
@@ -21,6 +22,12 @@ Family Gauge(std::string name, std::string help, double value) {
   return family;
 }
 
+std::string WalkEndName(WalkEnd end) {
+  if (end == WalkEnd::kComplete) return "complete";
+  if (end == WalkEnd::kNoUser) return "no user stack";
+  return std::string(WalkEndReason(end));
+}
+
 double CpuSeconds(int who) {
   rusage usage{};
   getrusage(who, &usage);
@@ -32,12 +39,51 @@ double CpuSeconds(int who) {
 
 }  // namespace
 
+// Of each type but cpu: hotpathd_memory_growth_samples_total and so on.
+std::vector<MetricFamily> Pipeline::TypeMetrics() const {
+  std::lock_guard lock(mutex_);
+  std::vector<Family> families;
+  for (const ProfileType& type : ProfileTypes(1)) {
+    if (type.id == TypeId::kCpu) continue;
+    const SessionCounters sum = TotalCounters(type.id);
+    const std::string prefix = "hotpathd_" + type.name;
+    families.push_back(Counter(prefix + "_samples_total",
+                               "Samples the kernel side sent of " + type.name + ".",
+                               static_cast<double>(sum.sent.samples)));
+    for (size_t i = 0; i < type.measures.size(); i++) {
+      if (type.measures[i] == Measure::kSamples) continue;
+      const ValueType& value = type.sample_types.at(i);
+      const bool bytes = type.measures[i] == Measure::kBytes;
+      families.push_back(Counter(fmt::format("{}_{}_total", prefix, bytes ? "bytes" : value.type),
+                                 "What those samples stand for, " + value.unit + ".",
+                                 static_cast<double>(sum.sent.Of(type.measures[i]))));
+    }
+    Family lost =
+        Counter(prefix + "_lost_samples_total", "Samples of " + type.name + " lost, by reason.", 0);
+    Family ends = Counter(prefix + "_stack_walks_total",
+                          "User stack walks of " + type.name + ", by how they ended.", 0);
+    lost.samples.clear();
+    ends.samples.clear();
+    for (size_t i = 0; i < kLosses; i++) {
+      lost.samples.push_back({{{"reason", std::string(LossReason(static_cast<Loss>(i)))}},
+                              static_cast<double>(sum.lost.at(i).samples)});
+    }
+    for (size_t i = 0; i < kWalkEnds; i++) {
+      ends.samples.push_back({{{"end", WalkEndName(static_cast<WalkEnd>(i))}},
+                              static_cast<double>(sum.walk_ends.at(i))});
+    }
+    families.push_back(std::move(lost));
+    families.push_back(std::move(ends));
+  }
+  return families;
+}
+
 std::vector<MetricFamily> Pipeline::Collect() {
   SessionCounters sum;
   size_t open_captures = 0;
   {
     std::lock_guard lock(mutex_);
-    sum = TotalCounters();
+    sum = TotalCounters(TypeId::kCpu);
     open_captures = captures_.size();
   }
   std::vector<Family> families;
@@ -62,13 +108,12 @@ std::vector<MetricFamily> Pipeline::Collect() {
   Family ends = Counter("hotpathd_stack_walks_total", "User stack walks, by how they ended.", 0);
   ends.samples.clear();
   for (size_t i = 0; i < kWalkEnds; i++) {
-    const auto end = static_cast<WalkEnd>(i);
-    std::string status(WalkEndReason(end));
-    if (end == WalkEnd::kComplete) status = "complete";
-    if (end == WalkEnd::kNoUser) status = "no user stack";
-    ends.samples.push_back({{{"end", status}}, static_cast<double>(sum.walk_ends.at(i))});
+    ends.samples.push_back({{{"end", WalkEndName(static_cast<WalkEnd>(i))}},
+                            static_cast<double>(sum.walk_ends.at(i))});
   }
   families.push_back(std::move(ends));
+
+  for (MetricFamily& family : TypeMetrics()) families.push_back(std::move(family));
 
   const RegistryCounters& files = registry_->counters();
   families.push_back(Counter("hotpathd_files_seen_total", "Distinct files met in stacks.",

@@ -160,12 +160,16 @@ void KernelSide::ForgetMappings() {
 uint64_t KernelSide::files_without_id() const { return skeleton_->bss->files_without_id; }
 
 KernelSide::RunTime KernelSide::program_run_time() const {
-  bpf_prog_info info{};
-  uint32_t bytes = sizeof(info);
-  if (bpf_obj_get_info_by_fd(bpf_program__fd(skeleton_->progs.cpu_sample), &info, &bytes) != 0) {
-    return {};
+  RunTime sum;
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, skeleton_->obj) {
+    bpf_prog_info info{};
+    uint32_t bytes = sizeof(info);
+    if (bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &bytes) != 0) continue;
+    sum.run_time_ns += info.run_time_ns;
+    sum.runs += info.run_cnt;
   }
-  return {.run_time_ns = info.run_time_ns, .runs = info.run_cnt};
+  return sum;
 }
 
 }  // namespace hotpath

@@ -3,7 +3,10 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
+
+#include "daemon/base/result.h"
 
 namespace hotpath {
 
@@ -30,14 +33,28 @@ enum class Measure : uint8_t {
 
 struct ProfileType {
   TypeId id = TypeId::kCpu;
-  std::string name;                     // "cpu": as in URLs and flags.
+  std::string name;                     // "cpu": as in flags; of most also the endpoint.
   std::vector<ValueType> sample_types;  // One value a row for each, in this order.
   std::vector<Measure> measures;        // What each of them sums up.
+  std::string default_sample_type;      // Empty: the last.
   ValueType period_type;
-  int64_t period = 0;  // In period_type's unit.
+  int64_t period = 0;        // In period_type's unit; 0: told by the capture, as value / samples.
+  bool estimated = false;    // A sample stands for many events: the profile says how many it has.
+  std::string endpoint;      // The last word of its URL: "profile" for cpu.
+  std::string title;         // One sentence, for people who choose a type.
+  std::string comment = {};  // What its values leave out; empty: nothing.
 };
+
+// All the types that a capture can be of; `hz` is the rate of cpu's. A type is one row of it.
+std::vector<ProfileType> ProfileTypes(int hz);
+// Errors: kNotFound, which names the known ones.
+Result<ProfileType> FindProfileType(std::string_view name, int hz);
+// "cpu, memory_growth"
+std::string ProfileTypeNames();
 
 // samples/count and cpu/nanoseconds, period cpu/nanoseconds 1e9/hz: Go's names.
 ProfileType CpuProfileType(int hz);
+// faults/count and growth_space/bytes.
+ProfileType MemoryGrowthProfileType();
 
 }  // namespace hotpath

@@ -59,6 +59,7 @@ struct Window {
   int64_t start_unix_ns = 0;
   int64_t duration_ns = 0;
   int hz = 0;
+  std::vector<std::string> comments;  // Of this capture: "duty=0.005 windows=31".
   std::vector<SampleOwner> owners;
   std::vector<WindowRow> rows;
   StackTable stacks;

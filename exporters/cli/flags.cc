@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <ostream>
 
+#include "daemon/profile/profile_type.h"
 #include "exporters/cli/help.h"
 
 namespace hotpath::cli {
@@ -43,10 +44,11 @@ void AddTargetFlags(CLI::App& app, Flags& flags, RawFlags&) {
 }
 
 void AddCaptureFlags(CLI::App& app, Flags& flags, RawFlags& raw) {
-  app.add_option("-t,--type", flags.capture.type, "Profile type to ask a daemon for")
+  app.add_option("-t,--type", flags.capture.type,
+                 "Profile type to ask a daemon for: " + ProfileTypeNames())
       ->default_str("cpu")
       ->type_name("TYPE");
-  app.add_option("-d,--duration", raw.duration, "Let a daemon capture this long (10s for cpu)")
+  app.add_option("-d,--duration", raw.duration, "Let a daemon capture this long (10s)")
       ->type_name("TIME");
   app.add_option("-F,--frequency", raw.hz, "Samples a second a daemon takes of each CPU")
       ->check(CLI::Range(1, 999))
@@ -152,7 +154,7 @@ void SetUpQuality(CLI::App& app, Flags& flags, RawFlags& raw) {
 }
 
 void SetUpRecord(CLI::App& app, Flags& flags, RawFlags& raw) {
-  app.add_option("-t,--type", flags.record.type, "Profile type")
+  app.add_option("-t,--type", flags.record.type, "Profile type: " + ProfileTypeNames())
       ->default_str("cpu")
       ->type_name("TYPE");
   AddTargetFlags(app, flags, raw);

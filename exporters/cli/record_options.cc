@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "daemon/profile/profile_type.h"
+
 namespace hotpath::cli {
 namespace {
 
@@ -43,6 +45,9 @@ Result<RecordOptions> CheckRecordOptions(RecordOptions options, const std::strin
   if (targeted && !options.command.empty()) {
     return Fail(ErrorCode::kInvalidArgument,
                 "record profiles either a command or -p, --comm, --exe, --cgroup, not both");
+  }
+  if (const auto type = FindProfileType(options.type, 1); !type) {
+    return Fail(ErrorCode::kInvalidArgument, type.error().message);
   }
   if (options.comm && !IsRegex(*options.comm)) {
     return Fail(ErrorCode::kInvalidArgument,

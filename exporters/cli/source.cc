@@ -10,6 +10,7 @@
 #include <iterator>
 #include <sstream>
 
+#include "daemon/profile/profile_type.h"
 #include "exporters/cli/http_get.h"
 
 namespace hotpath::cli {
@@ -40,7 +41,8 @@ std::string Seconds(std::chrono::nanoseconds duration) {
 std::optional<std::chrono::nanoseconds> CaptureLength(const CaptureOptions& capture) {
   if (capture.duration) return capture.duration;
   const bool history = !capture.from.empty() || !capture.to.empty();
-  return capture.type == "cpu" && !history ? std::optional(kDefaultCapture) : std::nullopt;
+  const bool known = FindProfileType(capture.type, 1).has_value();
+  return known && !history ? std::optional(kDefaultCapture) : std::nullopt;
 }
 
 bool IsUrl(const std::string& source) {
@@ -200,7 +202,8 @@ Result<pprof::Profile> FetchLocal(const CaptureOptions& capture,
 }  // namespace
 
 std::string CapturePath(const CaptureOptions& capture) {
-  std::string path = "/debug/pprof/" + (capture.type == "cpu" ? "profile" : Escape(capture.type));
+  const Result<ProfileType> type = FindProfileType(capture.type, 1);
+  std::string path = "/debug/pprof/" + Escape(type ? type->endpoint : capture.type);
   char separator = '?';
   const auto add = [&](const char* key, const std::string& value) {
     if (value.empty()) return;

@@ -30,9 +30,9 @@ struct SourceEnvironment {
 
 // `source`: a path ("-" is stdin), an http(s) URL, or empty: the daemon by its socket, then its
 // URL. A URL with a path of its own is fetched as it is; else it is a daemon's, and the path and
-// query come from `capture` (cpu: 10 s when no duration is given). Errors say what to do: kNotFound
-// (no such file), kMalformed (no profile), kUnavailable (no daemon there), kTimeout,
-// kInvalidArgument or kBusy (what the daemon answered).
+// query come from `capture` (of types that we know 10 s when no duration is given). Errors say what
+// to do: kNotFound (no such file), kMalformed (no profile), kUnavailable (no daemon there),
+// kTimeout, kInvalidArgument or kBusy (what the daemon answered).
 Result<pprof::Profile> LoadProfile(const std::string& source, const CaptureOptions& capture,
                                    const SourceEnvironment& environment);
 

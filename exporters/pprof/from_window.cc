@@ -49,7 +49,8 @@ class WindowReader {
     for (const hotpath::ValueType& type : window_.type.sample_types) {
       profile_.sample_types.push_back({type.type, type.unit});
     }
-    if (!profile_.sample_types.empty()) {
+    profile_.default_sample_type = window_.type.default_sample_type;
+    if (profile_.default_sample_type.empty() && !profile_.sample_types.empty()) {
       profile_.default_sample_type = profile_.sample_types.back().type;
     }
     profile_.period_type = {window_.type.period_type.type, window_.type.period_type.unit};
@@ -203,6 +204,11 @@ class WindowReader {
       profile_.comments.push_back(
           fmt::format("cpu_seconds_kernel={:.6f}", window_.cpu_seconds_kernel));
     }
+    if (window_.type.estimated) {
+      profile_.comments.push_back(fmt::format("samples={}", samples_));
+    }
+    for (const std::string& comment : window_.comments) profile_.comments.push_back(comment);
+    if (!window_.type.comment.empty()) profile_.comments.push_back(window_.type.comment);
     size_t written = 0;
     for (const LocationTable::FileCount& file : locations_.FileCounts()) {
       if (written++ == kMaxFileComments) break;

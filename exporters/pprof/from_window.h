@@ -23,7 +23,8 @@ struct ProfileContext {
 // Mapping 0 is the target's main binary when the window is of one process, else "[host:NAME]". Lost
 // samples are stacks of one frame, unless the window holds only some processes. The first
 // comment is "host=… kernel=… hz=… lost=… complete=… hotpathd=…", then "cpu_seconds_kernel=…" when
-// it is known, then for each of the 200 files with most frames
+// it is known, "samples=…" of a type whose values are estimates, what the capture and the type have
+// to say, then for each of the 200 files with most frames
 // "#file=… build_id=… table=… rows=… frames=… failed=…": frames and failed walks count samples.
 // White space in a value is written as "_", so that a comment splits at spaces.
 // Only rows that hold all of `matches` are kept.

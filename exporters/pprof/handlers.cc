@@ -15,29 +15,29 @@ constexpr std::string_view kRoot = "/debug/pprof";
 constexpr size_t kMaxAddresses = 100'000;
 constexpr uint64_t kFirstKernelAddress = uint64_t{1} << 63;
 
-constexpr std::string_view kIndex = R"(<!DOCTYPE html>
+constexpr std::string_view kIndexBegin = R"(<!DOCTYPE html>
 <html>
 <head>
 <title>/debug/pprof/</title>
 <style>
-.profile-name { display: inline-block; width: 6rem; }
+.profile-name { display: inline-block; width: 9rem; }
 </style>
 </head>
 <body>
 /debug/pprof/<br>
-<p>What this machine's CPUs do, in the format of <code>go tool pprof</code>.</p>
+<p>What this machine's programs do, in the format of <code>go tool pprof</code>.</p>
 <table>
 <thead><td>Profile</td></thead>
-<tr><td><a href="profile?seconds=30">profile</a></td></tr>
-</table>
-<p>Parameters of <code>profile</code>: <code>seconds</code> (30), <code>hz</code> (99), and which
+)";
+
+constexpr std::string_view kIndexEnd = R"(</table>
+<p>Parameters of each: <code>seconds</code> (30), <code>hz</code> (99), and which
 samples to keep: <code>pid</code>, <code>comm</code> (a regular expression), <code>exe</code>,
 <code>cgroup</code>, or any label by its name.</p>
 <ul>
 <li><div class="profile-name"><a href="cmdline">cmdline</a>:</div> The command line of hotpathd</li>
-<li><div class="profile-name"><a href="profile?seconds=30">profile</a>:</div> CPU profile. After the
-seconds are over, investigate the file with <code>go tool pprof</code> or
-<code>hotpath top</code>.</li>
+<li><div class="profile-name">profiles:</div> After the seconds are over, investigate the file with
+<code>go tool pprof</code> or <code>hotpath top</code>.</li>
 <li><div class="profile-name"><a href="symbol">symbol</a>:</div> Names of kernel addresses</li>
 </ul>
 </body>
@@ -46,6 +46,21 @@ seconds are over, investigate the file with <code>go tool pprof</code> or
 
 HttpResponse Plain(std::string body) {
   return {.headers = {{"X-Content-Type-Options", "nosniff"}}, .body = std::move(body)};
+}
+
+std::string Index() {
+  std::string html(kIndexBegin);
+  for (const ProfileType& type : ProfileTypes(1)) {
+    html += fmt::format("<tr><td><a href=\"{0}?seconds=30\">{0}</a></td><td>{1}</td></tr>\n",
+                        type.endpoint, type.title);
+  }
+  return html.append(kIndexEnd);
+}
+
+std::vector<std::string> Endpoints() {
+  std::vector<std::string> endpoints;
+  for (const ProfileType& type : ProfileTypes(1)) endpoints.push_back(type.endpoint);
+  return endpoints;
 }
 
 // "0xffffffff81000000+0xffffffff81000010": hex, with or without 0x; anything else is skipped.
@@ -90,9 +105,13 @@ HttpResponse PprofError(const Error& error) {
 HttpResponse ProfileHandler::Handle(const HttpRequest& request) {
   Result<ProfileQuery> query = ParseProfileQuery(request.query);
   if (!query) return PprofError(query.error());
+  query->request.type = type_;
+  const Result<ProfileType> type = FindProfileType(type_, query->request.hz);
+  if (!type) return PprofError(type.error());
   HttpResponse response{.content_type = "application/octet-stream",
                         .headers = {{"X-Content-Type-Options", "nosniff"},
-                                    {"Content-Disposition", R"(attachment; filename="profile")"}},
+                                    {"Content-Disposition",
+                                     fmt::format(R"(attachment; filename="{}")", type->endpoint)}},
                         .body = {}};
   if (request.method == "HEAD") return response;
   Result<std::unique_ptr<Window>> window = source_.Capture(query->request, *request.cancelled);
@@ -133,14 +152,15 @@ HttpResponse PprofHandler::Handle(const HttpRequest& request) {
     return {.status = 301, .headers = {{"Location", "/debug/pprof/"}}, .body = {}};
   }
   if (name == "/") {
-    HttpResponse response = Plain(std::string(kIndex));
+    HttpResponse response = Plain(Index());
     response.content_type = "text/html; charset=utf-8";
     return response;
   }
   if (name == "/cmdline")
     return Plain(fmt::format("{}", fmt::join(arguments_, std::string(1, '\0'))));
   if (name == "/symbol") return Symbol(request);
-  return PprofError(404, "Unknown profile");
+  return PprofError(404,
+                    fmt::format("Unknown profile; known are {}", fmt::join(Endpoints(), ", ")));
 }
 
 }  // namespace hotpath::pprof

@@ -17,18 +17,24 @@ HttpResponse PprofError(int status, std::string message);
 // kInvalidArgument 400, kNotFound 404, kBusy and kUnavailable 503, everything else 500.
 HttpResponse PprofError(const Error& error);
 
-// /debug/pprof/profile: takes a capture and answers with its gzip. Blocks for the capture. The
-// source and the symbolizer must outlive it. HEAD takes no capture.
+// /debug/pprof/NAME of one profile type, /debug/pprof/profile for cpu: takes a capture and answers
+// with its gzip. Blocks for the capture. The source and the symbolizer must outlive it. HEAD takes
+// no capture.
 class ProfileHandler : public Handler {
  public:
-  ProfileHandler(CaptureSource& source, Symbolizer& symbolizer, ProfileContext context)
-      : source_(source), symbolizer_(symbolizer), context_(std::move(context)) {}
+  ProfileHandler(CaptureSource& source, Symbolizer& symbolizer, ProfileContext context,
+                 std::string type = "cpu")
+      : source_(source),
+        symbolizer_(symbolizer),
+        context_(std::move(context)),
+        type_(std::move(type)) {}
   HttpResponse Handle(const HttpRequest& request) override;
 
  private:
   CaptureSource& source_;
   Symbolizer& symbolizer_;
   const ProfileContext context_;
+  const std::string type_;  // Name of a profile type.
 };
 
 // Everything else below /debug/pprof/: the index, cmdline, symbol; Go's other profiles and unknown

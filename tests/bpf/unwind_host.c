@@ -7,6 +7,7 @@
 #undef __always_inline
 #define __always_inline inline
 #define __noinline __attribute__((noinline))
+#define __weak
 #define __uint(name, value) int(*name)[value]
 #define __type(name, value) typeof(value)* name
 #define __array(name, value) typeof(value)* name[]

@@ -209,6 +209,9 @@ TEST(CapturePath, PassesTheFlagsOn) {
   heap.type = "heap";
   heap.from = "-2h";
   EXPECT_EQ(CapturePath(heap), "/debug/pprof/heap?from=-2h");
+  CaptureOptions growth;
+  growth.type = "memory_growth";
+  EXPECT_EQ(CapturePath(growth), "/debug/pprof/memory_growth?seconds=10");
 }
 
 }  // namespace

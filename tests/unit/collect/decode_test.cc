@@ -1,8 +1,9 @@
 // Text and records that the kernel hands us.
 #include <gtest/gtest.h>
 
-#include "daemon/collect/cpu_sampler.h"
+#include "daemon/collect/cpu_events.h"
 #include "daemon/collect/ring_reader.h"
+#include "daemon/collect/session_counters.h"
 
 namespace hotpath {
 namespace {

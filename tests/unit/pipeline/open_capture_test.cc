@@ -56,6 +56,42 @@ TEST(OpenCapture, LeavesOutOtherTypes) {
   EXPECT_EQ(Taken({}, {other}), 0);
 }
 
+Sample GrowthAt(uint64_t time_ns, uint32_t pid, uint32_t parent_pid) {
+  Sample sample = At(time_ns, 512);
+  sample.type = TypeId::kMemoryGrowth;
+  sample.bytes = 512 * 4096;
+  sample.process.pid = pid;
+  sample.parent_pid = parent_pid;
+  return sample;
+}
+
+TEST(OpenCapture, TakesSamplesOfOneMomentWhole) {
+  CaptureRequest request;
+  request.type = "memory_growth";
+  EXPECT_EQ(Taken(request, {GrowthAt(1'001, 9, 1), GrowthAt(1'999, 9, 1)}), 2 * 512 * 4096);
+  EXPECT_EQ(Taken(request, {GrowthAt(1'000, 9, 1), GrowthAt(2'000, 9, 1)}), 0);
+}
+
+TEST(OpenCapture, FollowsDescendantsByWhoStartedThem) {
+  CaptureRequest request;
+  request.type = "memory_growth";
+  request.filter.pids = {9};
+  const std::vector<Sample> samples = {GrowthAt(1'100, 9, 1), GrowthAt(1'200, 10, 9),
+                                       GrowthAt(1'300, 11, 10), GrowthAt(1'400, 12, 1)};
+  EXPECT_EQ(Taken(request, samples), 512 * 4096);
+  request.filter.descendants = true;
+  EXPECT_EQ(Taken(request, samples), 3 * 512 * 4096);
+}
+
+TEST(OpenCapture, NamesTheTypesThereAre) {
+  CaptureRequest request;
+  request.type = "nonsense";
+  const Result<OpenCapture> opened = OpenCapture::Open(request, 2, kBegin);
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(opened.error().message, "nonsense: no such profile type: cpu, memory_growth");
+}
+
 TEST(OpenCapture, FiltersByTheNameOfThreadOrProcess) {
   CaptureRequest request;
   request.filter.comm = "^redis";

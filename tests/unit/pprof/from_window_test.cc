@@ -207,6 +207,32 @@ TEST_F(FromWindowTest, JitCodeOfTwoProcessesAtOneAddressHasTwoNames) {
   EXPECT_THAT(Names(profile, profile.samples.at(1)), ElementsAre("jit2"));
 }
 
+TEST_F(FromWindowTest, EstimatesSayHowManySamplesTheyHaveAndWhatTheyLeaveOut) {
+  WindowBuilder builder(MemoryGrowthProfileType());
+  hotpath::Sample sample{.type = TypeId::kMemoryGrowth,
+                         .value = 500,
+                         .bytes = 500 * 4096,
+                         .process = {.pid = 1, .start_time_ns = 5},
+                         .failed_file = {},
+                         .comm = "grower",
+                         .process_name = "grower",
+                         .frames = {Frame::File(FileId{1}, 0x110)}};
+  builder.Add(sample);
+  builder.Add(sample);
+  builder.window().comments = {"duty=0.5"};
+  builder.window().lost[0] = {.samples = 1, .value = 70, .bytes = 70 * 4096};
+  const Profile profile = FromWindow(*builder.Close(), symbolizer_, kContext);
+  EXPECT_THAT(profile.sample_types,
+              ElementsAre(ValueType{"faults", "count"}, ValueType{"growth_space", "bytes"}));
+  EXPECT_EQ(profile.default_sample_type, "growth_space");
+  ASSERT_EQ(profile.samples.size(), 2U);
+  EXPECT_THAT(profile.samples[0].values, ElementsAre(1'000, 1'000 * 4096));
+  EXPECT_THAT(profile.samples[1].values, ElementsAre(70, 70 * 4096));
+  EXPECT_THAT(profile.comments, ::testing::Contains("samples=2"));
+  EXPECT_THAT(profile.comments, ::testing::Contains("duty=0.5"));
+  EXPECT_THAT(profile.comments, ::testing::Contains(::testing::HasSubstr("private memory")));
+}
+
 TEST_F(FromWindowTest, AnEmptyWindowIsAProfile) {
   WindowBuilder builder(CpuProfileType(19));
   const auto decoded = Decode(EncodeGzip(FromWindow(*builder.Close(), symbolizer_, kContext)));

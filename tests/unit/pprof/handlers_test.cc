@@ -81,8 +81,9 @@ TEST(ProfileQueryTest, WhatIsWrongIsNamed) {
 
 class HandlersTest : public testing::Test {
  protected:
-  HttpResponse Profile(Query query, const char* method = "GET") {
-    ProfileHandler handler(source_, symbolizer_, {.host = "h", .kernel = "k", .version = "v"});
+  HttpResponse Profile(Query query, const char* method = "GET", const char* type = "cpu") {
+    ProfileHandler handler(source_, symbolizer_, {.host = "h", .kernel = "k", .version = "v"},
+                           type);
     return handler.Handle({.method = method,
                            .path = "/debug/pprof/profile",
                            .query = std::move(query),
@@ -158,8 +159,17 @@ TEST_F(HandlersTest, ErrorsAreTextThatPprofPrints) {
        {"heap", "allocs", "block", "mutex", "goroutine", "threadcreate", "trace", "nonsense"}) {
     const HttpResponse response = Other((std::string("/debug/pprof/") + name).c_str());
     expect(response, 404);
-    EXPECT_EQ(response.body, "Unknown profile\n");
+    EXPECT_EQ(response.body, "Unknown profile; known are profile, memory_growth\n");
   }
+}
+
+TEST_F(HandlersTest, AnEndpointAsksForItsTypeAndIsNamedAfterIt) {
+  const HttpResponse response = Profile({{"seconds", "1"}}, "GET", "memory_growth");
+  EXPECT_EQ(response.status, 200);
+  EXPECT_THAT(response.headers,
+              Contains(Pair("Content-Disposition", R"(attachment; filename="memory_growth")")));
+  EXPECT_EQ(source_.last_request().type, "memory_growth");
+  EXPECT_EQ(Profile({}, "GET", "nonsense").status, 404);
 }
 
 TEST_F(HandlersTest, ACancelledCaptureIsNotEncoded) {
@@ -173,7 +183,8 @@ TEST_F(HandlersTest, TheIndexLinksWhatThereIs) {
   EXPECT_EQ(response.content_type, "text/html; charset=utf-8");
   EXPECT_THAT(response.body,
               AllOf(HasSubstr(R"(href="profile?seconds=30")"), HasSubstr(R"(href="cmdline")"),
-                    HasSubstr(R"(href="symbol")"), Not(HasSubstr("heap"))));
+                    HasSubstr(R"(href="memory_growth?seconds=30")"), HasSubstr(R"(href="symbol")"),
+                    Not(HasSubstr("heap"))));
   EXPECT_EQ(Other("/debug/pprof").status, 301);
 }
 

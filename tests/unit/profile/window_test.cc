@@ -41,12 +41,10 @@ TEST(WindowBuilder, AddsUpSamplesOfOneStackAndOwner) {
 }
 
 TEST(WindowBuilder, SumsWhatTheTypeMeasuresInItsOrder) {
-  WindowBuilder builder({.id = TypeId::kMemoryGrowth,
-                         .name = "memory_growth",
-                         .sample_types = {{"space", "bytes"}, {"objects", "count"}},
-                         .measures = {Measure::kBytes, Measure::kValue},
-                         .period_type = {"objects", "count"},
-                         .period = 1});
+  ProfileType type = MemoryGrowthProfileType();
+  type.sample_types = {{"space", "bytes"}, {"objects", "count"}};
+  type.measures = {Measure::kBytes, Measure::kValue};
+  WindowBuilder builder(type);
   Sample sample = MakeSample(1, 1, {5, 6}, 300);
   sample.bytes = 300 * 4096;
   builder.Add(sample);
