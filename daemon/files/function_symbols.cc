@@ -115,7 +115,8 @@ Result<void> AddSymbolTable(const ElfFile& elf, std::string_view section, const 
       return Fail(ErrorCode::kTooLarge,
                   fmt::format("{}: more than {} functions", section, FunctionSymbols::kMaxSymbols));
     }
-    found->symbols.push_back({symbol.st_value, symbol.st_size, name, rank});
+    const bool indirect = ELF64_ST_TYPE(symbol.st_info) == STT_GNU_IFUNC;
+    found->symbols.push_back({symbol.st_value, symbol.st_size, name, rank, indirect});
   }
   return {};
 }

@@ -28,6 +28,7 @@ struct FunctionSymbol {
   uint64_t bytes = 0;  // 0: up to the next one.
   std::string_view name;
   SymbolRank rank = SymbolRank::kLocal;
+  bool indirect = false;  // STT_GNU_IFUNC: the address is that of its resolver.
 };
 
 // Symbols of one file and the bytes their names point into.
