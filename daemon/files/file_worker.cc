@@ -10,6 +10,7 @@
 #include <thread>
 #include <utility>
 
+#include "daemon/files/placement_codec.h"
 #include "daemon/files/worker_child.h"
 #include "daemon/files/worker_process.h"
 #include "daemon/files/worker_protocol.h"
@@ -67,6 +68,12 @@ Result<std::vector<std::vector<SourceLine>>> ReadLines(int fd, uint64_t bytes, s
   const auto content = ReadSealed(fd, bytes, kMaxLinesBytes);
   if (!content) return std::unexpected(content.error());
   return DecodeLines(*content, addresses);
+}
+
+Result<Placement> ReadPlacement(int fd, uint64_t bytes) {
+  const auto content = ReadSealed(fd, bytes, kMaxPlacementBytes);
+  if (!content) return std::unexpected(content.error());
+  return DecodePlacement(*content);
 }
 
 Result<void> CheckSealedWords(int fd, uint64_t bytes, FileIndex& index) {
@@ -163,6 +170,16 @@ Result<std::vector<std::vector<SourceLine>>> FileWorker::Lines(
       request, std::span(all).first(alternate_fd < 0 ? 3 : 4), impl_->limits.lines_timeout);
   if (!reply) return std::unexpected(reply.error());
   return impl_->line_reader.Trust(ReadLines(lines->get(), reply->main_bytes, addresses.size()));
+}
+
+Result<Placement> FileWorker::Place(int fd) {
+  const auto placement = Memfd("hotpath-placement");
+  if (!placement) return std::unexpected(placement.error());
+  const int fds[] = {fd, placement->get()};
+  const auto reply = impl_->indexer.Exchange({.kind = WorkerRequestKind::kPlace}, fds,
+                                             impl_->limits.index_timeout);
+  if (!reply) return std::unexpected(reply.error());
+  return impl_->indexer.Trust(ReadPlacement(placement->get(), reply->main_bytes));
 }
 
 void FileWorker::EndIdleChildren() {

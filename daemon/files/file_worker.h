@@ -13,6 +13,7 @@
 #include "daemon/files/elf_file.h"
 #include "daemon/files/line_reader.h"
 #include "daemon/files/unwind_table.h"
+#include "daemon/placement/placement.h"
 
 namespace hotpath {
 
@@ -54,7 +55,7 @@ class FileWorker {
   explicit FileWorker(WorkerLimits limits = {}, std::string program = "/proc/self/exe");
   ~FileWorker();
 
-  // Errors of all three: kMalformed, kTooLarge, kUnsupported (from the child: the file's fault);
+  // Errors of all four: kMalformed, kTooLarge, kUnsupported (from the child: the file's fault);
   // kUnavailable when the child died on the file, kTimeout when it was ended: the file is to blame;
   // kSystem when no child can be started or boxed in.
 
@@ -65,6 +66,8 @@ class FileWorker {
   // One list of inlined frames for each address, in order.
   Result<std::vector<std::vector<SourceLine>>> Lines(int fd, int alternate_fd,
                                                      std::span<const uint64_t> addresses);
+  // The allocator's functions in the file, and where probes may sit. See PlaceProbes().
+  Result<Placement> Place(int fd);
   // Reaps children that left for want of work. Call it now and then, or they stay as zombies.
   void EndIdleChildren();
   // CPU time of the children that live now.

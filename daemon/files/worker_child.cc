@@ -16,6 +16,8 @@
 #include <list>
 #include <new>
 
+#include "daemon/files/place_probes.h"
+#include "daemon/files/placement_codec.h"
 #include "daemon/files/sandbox.h"
 #include "daemon/files/symbol_index.h"
 #include "daemon/files/worker_protocol.h"
@@ -103,9 +105,11 @@ class Child {
   // Answers one request. The reply's sizes are those of what lies in the memfds.
   Result<void> Serve(const WorkerRequest& request, std::vector<Fd> fds, WorkerReply& reply) {
     const bool index = request.kind == WorkerRequestKind::kIndex;
-    const size_t needed = index ? 4 : request.kind == WorkerRequestKind::kDescribe ? 2 : 3;
+    const bool lines = request.kind == WorkerRequestKind::kLines;
+    const size_t needed = index ? 4 : lines ? 3 : 2;
     if (fds.size() < needed) return Fail(ErrorCode::kInvalidArgument, "descriptors are missing");
-    if (request.kind == WorkerRequestKind::kLines) return Lines(request, std::move(fds), reply);
+    if (lines) return Lines(request, std::move(fds), reply);
+    if (request.kind == WorkerRequestKind::kPlace) return Place(fds, reply);
     return Index(request, fds, reply);
   }
 
@@ -136,6 +140,17 @@ class Child {
       }
     }
     const std::string encoded = EncodeFacts(facts);
+    reply.main_bytes = encoded.size();
+    return WriteAll(fds[1].get(), BytesOf(encoded));
+  }
+
+  static Result<void> Place(const std::vector<Fd>& fds, WorkerReply& reply) {
+    auto elf = ElfFile::Open(fds[0].get());
+    if (!elf) return std::unexpected(elf.error());
+    const auto placement = PlaceProbes(*elf);
+    if (!placement) return std::unexpected(placement.error());
+    const std::string encoded = EncodePlacement(*placement);
+    if (encoded.size() > kMaxPlacementBytes) return Fail(ErrorCode::kTooLarge, "too many names");
     reply.main_bytes = encoded.size();
     return WriteAll(fds[1].get(), BytesOf(encoded));
   }

@@ -18,6 +18,7 @@ enum class WorkerRequestKind : uint32_t {
   kDescribe = 1,  // Descriptors: file, facts.
   kIndex = 2,     // file, facts, words, symbols, [debug file].
   kLines = 3,     // file, addresses, lines, [alternate].
+  kPlace = 4,     // file, placement.
 };
 
 // The first datagram: with these the child enters its sandbox. If it cannot, it sends a WorkerReply
@@ -52,6 +53,7 @@ constexpr size_t kMaxRequestFds = 5;
 constexpr uint64_t kMaxFactsBytes = 8 << 20;
 constexpr uint64_t kMaxWordsBytes = 128 << 20;
 constexpr uint64_t kMaxLinesBytes = 64 << 20;
+constexpr uint64_t kMaxPlacementBytes = 4 << 20;
 constexpr uint64_t kMaxLineAddresses = 1 << 20;
 constexpr uint32_t kMaxInlineDepth = 512;
 constexpr uint32_t kMaxNameBytes = 64 << 10;

@@ -11,7 +11,7 @@
 namespace hotpath {
 namespace {
 
-constexpr size_t kMaxInstructionBytes = 15;
+constexpr uint64_t kMaxInstructionBytes = ProbeRules::kMaxInstructionBytes;
 constexpr size_t kMaxFollowed = 20'000;
 
 bool IsLocal(Flow flow) { return flow == Flow::kBranch || flow == Flow::kJump; }

@@ -13,7 +13,7 @@ namespace hotpath {
 namespace {
 
 constexpr size_t kMaxIdleInstructions = 16;
-constexpr size_t kMaxInstructionBytes = 15;
+constexpr uint64_t kMaxInstructionBytes = ProbeRules::kMaxInstructionBytes;
 constexpr int32_t kMaxStackBytes = 1 << 20;
 
 // Which register holds which argument. A register holds nothing once a part of it is written.

@@ -77,23 +77,6 @@ void ReadFlow(const ZydisDecodedInstruction& raw, const ZydisDecodedOperand& fir
   }
 }
 
-// How the bytes look to the kernel's branch_setup_xol_ops() and push_setup_xol_ops(), narrowed to
-// forms without any prefix but REX.B of a push. 0x66 branches it refuses; 41 90 is an exchange that
-// older kernels take for a nop.
-std::optional<ProbeClass> EmulatedForm(std::span<const uint8_t> code) {
-  const uint8_t first = code[0];
-  const size_t bytes = code.size();
-  if (first == 0x90 && bytes == 1) return ProbeClass::kNop;
-  const bool push = (first >= 0x50 && first <= 0x57 && bytes == 1) ||
-                    (first == 0x41 && bytes == 2 && code[1] >= 0x50 && code[1] <= 0x57);
-  const bool jump = (first == 0xeb && bytes == 2) || (first == 0xe9 && bytes == 5);
-  const bool call = first == 0xe8 && bytes == 5;
-  const bool near_branch = first >= 0x70 && first <= 0x7f && bytes == 2;
-  const bool far_branch = first == 0x0f && bytes == 6 && code[1] >= 0x80 && code[1] <= 0x8f;
-  if (push || jump || call || near_branch || far_branch) return ProbeClass::kEmulated;
-  return std::nullopt;
-}
-
 // Zydis's word for what EmulatedForm() saw in the bytes: both must say the same.
 bool AgreesWithDecoder(const ZydisDecodedInstruction& raw, Flow flow) {
   return raw.mnemonic == ZYDIS_MNEMONIC_PUSH || raw.mnemonic == ZYDIS_MNEMONIC_NOP ||
@@ -199,6 +182,24 @@ void ReadEffects(const ZydisDecodedInstruction& raw, const Operands& operands, I
 const char* NameOf(ProbeClass probe_class) {
   static constexpr const char* kNames[] = {"emulated", "nop", "stepped", "refused"};
   return kNames[static_cast<size_t>(probe_class)];
+}
+
+// How the bytes look to the kernel's branch_setup_xol_ops() and push_setup_xol_ops(), narrowed to
+// forms without any prefix but REX.B of a push. 0x66 branches it refuses; 41 90 is an exchange that
+// older kernels take for a nop.
+std::optional<ProbeClass> EmulatedForm(std::span<const uint8_t> code) {
+  const size_t bytes = code.size();
+  if (bytes == 0) return std::nullopt;
+  const uint8_t first = code[0];
+  if (first == 0x90 && bytes == 1) return ProbeClass::kNop;
+  const bool push = (first >= 0x50 && first <= 0x57 && bytes == 1) ||
+                    (first == 0x41 && bytes == 2 && code[1] >= 0x50 && code[1] <= 0x57);
+  const bool jump = (first == 0xeb && bytes == 2) || (first == 0xe9 && bytes == 5);
+  const bool call = first == 0xe8 && bytes == 5;
+  const bool near_branch = first >= 0x70 && first <= 0x7f && bytes == 2;
+  const bool far_branch = first == 0x0f && bytes == 6 && code[1] >= 0x80 && code[1] <= 0x8f;
+  if (push || jump || call || near_branch || far_branch) return ProbeClass::kEmulated;
+  return std::nullopt;
 }
 
 std::optional<Instruction> DecodeInstruction(std::span<const uint8_t> code, uint64_t address) {

@@ -45,6 +45,10 @@ std::optional<Instruction> DecodeInstruction(std::span<const uint8_t> code, uint
 // The same for the sweep over whole functions: only address, bytes, flow and target.
 std::optional<Instruction> DecodeFlow(std::span<const uint8_t> code, uint64_t address);
 
+// The class of the instruction that is all of `code`, if the kernel emulates its form; judged by
+// the bytes alone, so that a claim about them can be checked without trusting who decoded them.
+std::optional<ProbeClass> EmulatedForm(std::span<const uint8_t> code);
+
 // In AT&T syntax, with absolute targets in hexadecimal: "je 0x98fb8". Empty when it is none.
 std::string InstructionText(std::span<const uint8_t> code, uint64_t address);
 

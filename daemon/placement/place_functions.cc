@@ -10,6 +10,7 @@
 
 #include "daemon/placement/branches.h"
 #include "daemon/placement/entry_path.h"
+#include "daemon/placement/instruction.h"
 
 namespace hotpath {
 namespace {
@@ -123,6 +124,16 @@ void Decide(Draft& draft, const std::vector<uint64_t>& landings) {
   }
 }
 
+// Keeps the bytes up to the end of the last site.
+void KeepCode(const ProgramCode& code, ProbedFunction& function) {
+  if (function.site.probe_class == ProbeClass::kRefused) return;
+  const uint64_t last = function.second ? function.second->address : function.site.address;
+  const auto instruction = DecodeFlow(code.At(last, ProbeRules::kMaxInstructionBytes), last);
+  if (!instruction) return Refuse(function, "its last site does not decode again");
+  const auto bytes = code.At(function.address, last + instruction->bytes - function.address);
+  function.code.assign(bytes.begin(), bytes.end());
+}
+
 // The windows that no branch may land in.
 std::vector<Window> WindowsOf(const std::vector<Draft>& drafts) {
   std::vector<Window> windows;
@@ -183,7 +194,9 @@ std::vector<ProbedFunction> PlaceFunctions(const ProgramCode& code,
   }
   const std::vector<uint64_t> landings = LandingsIn(code, WindowsOf(drafts));
   for (Draft& draft : drafts) {
-    if (draft.function.address != 0) Decide(draft, landings);
+    if (draft.function.address == 0) continue;
+    Decide(draft, landings);
+    KeepCode(code, draft.function);
   }
   FindEntered(code, drafts);
   std::vector<ProbedFunction> placed;

@@ -60,6 +60,9 @@ struct ProbedFunction {
   // Functions of this file's list, or malloc and the like in another file ("malloc@plt"), that its
   // code, or code that it calls directly, calls or jumps to: one call may then hit twice.
   std::vector<std::string> enters;
+  // The bytes that were decoded, from `address` to the end of the last site's instruction; empty
+  // when refused. To be compared with a process's memory before a probe is attached.
+  std::vector<uint8_t> code;
 };
 
 // What one file has of an allocator. An immutable fact about the file's bytes, by build ID.
@@ -73,6 +76,7 @@ struct Placement {
 struct ProbeRules {
   static constexpr size_t kMaxInstructions = 64;
   static constexpr uint64_t kMaxBytes = 256;
+  static constexpr uint64_t kMaxInstructionBytes = 15;
   static constexpr size_t kMaxPairInstructions = 8;
   static constexpr uint64_t kMaxFunctionBytes = 64 << 10;  // Larger ones: a site at entry only.
 };
