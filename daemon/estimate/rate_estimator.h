@@ -18,7 +18,8 @@ namespace hotpath {
 class ProcessTotal;
 
 // On-CPU time from sched_switch time stamps, outside the windows, where the thread runs at its own
-// speed. Threads that ended count too.
+// speed. Threads that ended count too, and those that never switch. A thread missing here adds
+// nothing.
 struct ThreadExposure {
   uint32_t tid;
   uint64_t on_cpu_ns;
