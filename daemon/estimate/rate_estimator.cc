@@ -15,6 +15,8 @@ constexpr uint64_t kMinWindows = 8;
 constexpr double kAloneWindows = 16;     // Expected, for a thread to be estimated by itself.
 constexpr double kMedianMemory = 0.8;    // Of the running median of c, a window.
 constexpr double kPresenceSigmas = 2.6;  // 99 %: armed with the thread on CPU as often as it runs?
+constexpr double kMaxAmiss = 0.2;        // More windows than that amiss: drawn by what it does.
+constexpr double kAmissFactor = 2;       // What they would have shown, by what the others did.
 
 // Where recording ended.
 uint64_t EndOf(const ProbeWindow& window) {
@@ -137,16 +139,24 @@ std::pair<std::vector<RateEstimator::Group>, RateEstimator::Group> RateEstimator
 void RateEstimator::Weigh(const Group& group, bool mixed, const TrapCost& pool,
                           ProcessTotal& total) {
   const double on_cpu_ns = group.on_cpu_ns;
-  // One window more or less is chance even where the variance says zero.
+  // One window more or less is chance even where the variance says zero. A few more are what a busy
+  // machine does: the thread that opens windows takes a CPU from somebody. They may hide some of
+  // what the thread does, so the interval widens by them.
   const double surprise = std::abs(static_cast<double>(group.found) - group.expected);
-  const bool absent = surprise > kPresenceSigmas * std::sqrt(group.variance) + 1;
+  const double chance = kPresenceSigmas * std::sqrt(group.variance) + 1;
+  const double amiss = group.expected > 0 ? std::max(0.0, surprise - chance) / group.expected : 0;
+  const bool absent = amiss > kMaxAmiss;
   const bool known = group.found >= kMinWindows && !absent;
   total.AddTime(on_cpu_ns, known, absent);
   if (group.records.empty()) return;
   std::vector<ThreadWindow> windows;
   windows.reserve(group.records.size());
   for (const size_t i : group.records) windows.push_back(sums_[i].window);
-  const ThreadRate rate = EstimateThread(windows, pool, mixed);
+  ThreadRate rate = EstimateThread(windows, pool, mixed);
+  for (ErrorParts* parts : {&rate.calls, &rate.bytes}) {
+    parts->below += amiss * parts->value;
+    parts->above += amiss * kAmissFactor * parts->value;
+  }
   for (size_t k = 0; k < windows.size(); ++k) {
     sums_[group.records[k]].weight = rate.weights[k] * on_cpu_ns;
     sums_[group.records[k]].start_only = rate.start_only;

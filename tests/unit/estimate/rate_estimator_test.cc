@@ -234,6 +234,30 @@ TEST(RateEstimator, AThreadThatWindowsMissLeavesTheOthersAsLowerEnd) {
   EXPECT_LT(estimate.calls_per_s.lower, 1.0 * Steady(340).CallsPerSecond());
 }
 
+TEST(RateEstimator, AFewMissedWindowsWidenTheInterval) {
+  Threads threads{Steady(340)};
+  const Profiling profiling{.windows = 80};
+  RateEstimator whole(kCalibrated_ns);
+  RateEstimator missed(kCalibrated_ns);
+  int number = 0;
+  for (ProbeWindow& window : SimulateWindows(threads, profiling, 1)) {
+    whole.Add(window);
+    if (++number % 8 == 0) {  // 10 of 80; one is chance.
+      window.running.clear();
+      window.hits.clear();
+    }
+    missed.Add(window);
+  }
+  const auto wall_ns = static_cast<uint64_t>(profiling.wall_ns);
+  const Estimate all = whole.Result(wall_ns, Exposures(threads, profiling));
+  const Estimate some = missed.Result(wall_ns, Exposures(threads, profiling));
+  ASSERT_EQ(all.verdict, Verdict::kRate) << all.reason;
+  ASSERT_EQ(some.verdict, Verdict::kRate) << some.reason;
+  EXPECT_NEAR(some.calls_per_s.value / all.calls_per_s.value, 1, 0.02);
+  EXPECT_LT(some.calls_per_s.lower, all.calls_per_s.lower * 0.95);
+  EXPECT_GT(*some.calls_per_s.upper, *all.calls_per_s.upper * 1.1);
+}
+
 TEST(RateEstimator, FewerThanEightWindowsGiveNoEstimate) {
   EXPECT_EQ(Profile({Steady(340)}, {.windows = 7}).none, kProfiles);
   EXPECT_EQ(Profile({Steady(340)}, {.windows = 16}).rates, kProfiles);
