@@ -3,8 +3,8 @@
 //
 //   Hook     perf_event, one a CPU: each 61st page fault.
 //   Emits    40 samples a second and CPU at most, and a burst of 20 after a quiet time.
-//   Cost     of 61 faults one runs this, mostly to add up (tests/bench/README.md); some us a sample.
-//   Loss     counted in session_states, by reason, in samples, faults and bytes.
+//   Cost     of 61 faults one runs this, mostly to add up (tests/bench/README.md); some us a
+//   sample. Loss     counted in session_states, by reason, in samples, faults and bytes.
 //   Kernel   6.1.
 //
 // Each 61st fault is a tick, and a tick becomes a sample with a probability p that only the ticks
@@ -14,7 +14,8 @@
 // drawn one by one: p is added up, and whenever the sum has grown by 1 in the mean (drawn from 0.5
 // to 1.5, so that nothing locks to it) a tick is taken; totals then hardly scatter. 61 is a prime,
 // for programs touch memory in powers of two. An example: 600,000 faults/s are 9,836 ticks/s, of
-// which 1 in 246 is taken: 40 a second, each of 15,000 faults; the first 20 ticks stood for 61 each.
+// which 1 in 246 is taken: 40 a second, each of 15,000 faults; the first 20 ticks stood for 61
+// each.
 #include "vmlinux.h"
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
@@ -23,11 +24,11 @@
 #include "maps.bpf.h"
 #include "sample.bpf.h"
 
-#define HP_VM_SHARED	8
-#define HP_PAGE_BYTES	4096
-#define HP_DENSITY_NS	500000000ULL /* Over which the density of ticks is taken. */
-#define HP_DENSITY_ONE	1024	     /* One tick in the density. */
-#define HP_CHANCE_ONE	65536	     /* p = 1. */
+#define HP_VM_SHARED   8
+#define HP_PAGE_BYTES  4096
+#define HP_DENSITY_NS  500000000ULL /* Over which the density of ticks is taken. */
+#define HP_DENSITY_ONE 1024	    /* One tick in the density. */
+#define HP_CHANCE_ONE  65536	    /* p = 1. */
 
 /* Of one CPU. Written by fault_sample alone. */
 struct hp_fault_pace {
