@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // memory_growth: who touches memory for the first time, and so makes a process grow.
 //
-//   Hook     perf_event, one a CPU: each 61st page fault.
+//   Hook     perf_event, one a CPU: each 251st page fault.
 //   Emits    40 samples a second and CPU at most, and a burst of 20 after a quiet time.
-//   Cost     of 61 faults one runs this, mostly to add up (tests/bench/README.md); some us a
-//   sample. Loss     counted in session_states, by reason, in samples, faults and bytes.
+//   Cost     of 251 faults one runs this, mostly to add up; some us a sample.
+//   Loss     counted in session_states, by reason, in samples, faults and bytes.
 //   Kernel   6.1.
 //
-// Each 61st fault is a tick, and a tick becomes a sample with a probability p that only the ticks
-// before it decide; the sample then stands for 61 / p faults. So the mean is right for every stack,
-// whatever the rates do: no period outlives the burst that it was made for. p is 1 while ticks are
-// few and falls with their density, a sum that halves in about a third of a second. Ticks are not
-// drawn one by one: p is added up, and whenever the sum has grown by 1 in the mean (drawn from 0.5
-// to 1.5, so that nothing locks to it) a tick is taken; totals then hardly scatter. 61 is a prime,
-// for programs touch memory in powers of two. An example: 600,000 faults/s are 9,836 ticks/s, of
-// which 1 in 246 is taken: 40 a second, each of 15,000 faults; the first 20 ticks stood for 61
-// each.
+// Each 251st fault is a tick, and a tick becomes a sample with a probability p that only the ticks
+// before it decide; the sample then stands for 251 / p faults. So the mean is right for every
+// stack, whatever the rates do: no period outlives the burst that it was made for. p is 1 while
+// ticks are few and falls with their density, a sum that halves in about a third of a second. Ticks
+// are not drawn one by one: p is added up, and whenever the sum has grown by 1 in the mean (drawn
+// from 0.5 to 1.5, so that nothing locks to it) a tick is taken; totals then hardly scatter. 251 is
+// a prime, for programs touch memory in powers of two. An example: 600,000 faults/s are 2,390
+// ticks/s, of which 1 in 60 is taken: 40 a second, each of 15,000 faults; the first 20 ticks stood
+// for 251 each.
 #include "vmlinux.h"
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>

@@ -14,12 +14,10 @@ namespace {
 
 static_assert(FaultSampler::kSession == HP_SESSION_OF(HP_TYPE_MEMORY_GROWTH));
 
-constexpr uint64_t kFaultsPerTick = 61;  // A prime: see bpf/fault.bpf.c.
+constexpr uint64_t kFaultsPerTick = 251;  // A prime: see bpf/fault.bpf.c.
 constexpr std::chrono::seconds kTick{1};
 
 }  // namespace
-
-FaultSampler::~FaultSampler() { Stop(); }
 
 Result<void> FaultSampler::Start() {
   if (events_.open()) return {};

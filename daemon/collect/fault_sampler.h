@@ -20,7 +20,6 @@ class FaultSampler : public SampleSource {
   static constexpr uint32_t kSession = 6;  // HP_SESSION_OF(HP_TYPE_MEMORY_GROWTH)
 
   explicit FaultSampler(KernelSide* kernel) : kernel_(kernel) {}
-  ~FaultSampler() override;
 
   Result<void> Start() override;
   void Stop() override;

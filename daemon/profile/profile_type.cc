@@ -16,7 +16,8 @@ ProfileType CpuProfileType(int hz) {
           .period_type = {"cpu", "nanoseconds"},
           .period = 1'000'000'000 / hz,
           .endpoint = "profile",
-          .title = "Time on CPUs, user and kernel."};
+          .title = "Time on CPUs, user and kernel.",
+          .comment = {}};
 }
 
 ProfileType MemoryGrowthProfileType() {
