@@ -91,12 +91,11 @@ void MarkLive(std::vector<ProcessAllocator>& allocators, const std::vector<MapFi
     if (first == nullptr || place(allocator) < place(*first)) first = &allocator;
   }
   for (ProcessAllocator& allocator : allocators) {
-    if (!ExportsMalloc(allocator) || exporting == 1) {
-      allocator.live = true;
-    } else if (first == nullptr) {
+    const bool is_first = first != nullptr && allocator.file == first->file;
+    allocator.live = !ExportsMalloc(allocator) || exporting == 1 || is_first;
+    if (allocator.live) continue;
+    if (first == nullptr) {
       allocator.why = "two files export malloc, and the linker's order cannot be read";
-    } else if (allocator.file == first->file) {
-      allocator.live = true;
     } else {
       allocator.why = fmt::format("malloc is bound to {}", first->path);
     }

@@ -2,7 +2,7 @@
 
 _hotpath() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} command= word
-  local commands="record top list peek tree traces tags raw flame diff quality doctor"
+  local commands="record top list peek tree traces tags raw flame diff quality probes doctor"
   local output="--format --color"
   local target="-p --pid --comm --exe --cgroup"
   local capture="-t --type -d --duration -F --frequency --from --to $target"
@@ -43,6 +43,7 @@ _hotpath() {
       flame) flags="-o --output $filter $base $capture $output" ;;
       diff) flags="$order $filter $capture $output" ;;
       quality) flags="--min-complete --min-named $capture $output" ;;
+      probes) flags="-p --pid $output" ;;
       doctor) flags="$output" ;;
     esac
     COMPREPLY=($(compgen -W "$flags -h --help" -- "$current"))

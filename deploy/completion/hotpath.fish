@@ -1,13 +1,13 @@
 # fish completion for hotpath: commands, flags, their values, profiles and pids.
 
-set -l commands record top list peek tree traces tags raw flame diff quality doctor
+set -l commands record top list peek tree traces tags raw flame diff quality probes doctor
 set -l none "not __fish_seen_subcommand_from $commands"
 set -l report "__fish_seen_subcommand_from top list peek tree traces tags raw flame diff"
 set -l order "__fish_seen_subcommand_from top list peek tree traces tags raw diff"
 set -l based "__fish_seen_subcommand_from top list peek tree traces tags raw flame"
 set -l source "__fish_seen_subcommand_from top list peek tree traces tags raw flame diff quality"
 set -l target "__fish_seen_subcommand_from record top list peek tree traces tags raw flame diff quality"
-set -l printed "__fish_seen_subcommand_from top list peek tree traces tags raw flame diff quality doctor"
+set -l printed "__fish_seen_subcommand_from top list peek tree traces tags raw flame diff quality probes doctor"
 
 complete -c hotpath -s h -l help -d "Explain"
 complete -c hotpath -n $none -l version -d "Print the version"
@@ -22,10 +22,12 @@ complete -c hotpath -n $none -f -a raw -d "Every field of the profile"
 complete -c hotpath -n $none -f -a flame -d "A flame graph: an SVG, or drawn in the terminal"
 complete -c hotpath -n $none -f -a diff -d "What changed between two profiles"
 complete -c hotpath -n $none -f -a quality -d "How good a profile is"
+complete -c hotpath -n $none -f -a probes -d "Where probes of allocations would sit"
 complete -c hotpath -n $none -f -a doctor -d "What this host lacks for profiling"
 
 complete -c hotpath -n $printed -x -l format -a "text json csv" -d "How to print"
 complete -c hotpath -n $printed -x -l color -a "auto always never" -d "Colours"
+complete -c hotpath -n "__fish_seen_subcommand_from probes" -x -s p -l pid -a "(__fish_complete_pids)" -d "The allocators of this process"
 complete -c hotpath -n $target -x -s p -l pid -a "(__fish_complete_pids)" -d "Only this process"
 complete -c hotpath -n $target -x -l comm -d "Only threads and processes whose name matches"
 complete -c hotpath -n $target -r -l exe -d "Only this program"

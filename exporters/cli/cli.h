@@ -5,8 +5,11 @@
 #include <functional>
 #include <iosfwd>
 #include <string>
+#include <vector>
 
+#include "daemon/base/result.h"
 #include "exporters/cli/doctor.h"
+#include "exporters/cli/probe_table.h"
 #include "exporters/cli/record_options.h"
 #include "exporters/cli/source.h"
 
@@ -33,6 +36,8 @@ struct CliContext {
   // Records with the in-process pipeline and returns the exit code (the command's, when there is
   // one). The options have been checked. Empty: this build cannot record.
   std::function<int(const RecordOptions&)> record;
+  // Where probes would sit; never no table. Empty: this build cannot tell.
+  std::function<Result<std::vector<ProbeTable>>(const ProbeTarget&)> probes;
 };
 
 // std::cout and std::cerr, this process's terminal, environment and host.

@@ -175,6 +175,14 @@ void SetUpRecord(CLI::App& app, Flags& flags, RawFlags& raw) {
       ->group("");
 }
 
+void SetUpProbes(CLI::App& app, Flags& flags, RawFlags& raw) {
+  auto* pid = app.add_option("-p,--pid", flags.probes.pid, "The allocators of this process")
+                  ->check(CLI::Range(1, 1 << 22))
+                  ->type_name("PID");
+  app.add_option("FILE", flags.probes.file, "A program or a library")->excludes(pid);
+  AddOutputFlags(app, flags, raw);
+}
+
 struct Command {
   const char* name;
   Setup setup;
@@ -183,7 +191,8 @@ constexpr Command kCommands[] = {
     {"record", SetUpRecord},     {"top", SetUpReport},      {"list", SetUpList},
     {"peek", SetUpSymbolReport}, {"tree", SetUpReport},     {"traces", SetUpReport},
     {"tags", SetUpReport},       {"raw", SetUpReport},      {"flame", SetUpFlame},
-    {"diff", SetUpDiff},         {"quality", SetUpQuality}, {"doctor", AddOutputFlags},
+    {"diff", SetUpDiff},         {"quality", SetUpQuality}, {"probes", SetUpProbes},
+    {"doctor", AddOutputFlags},
 };
 
 // Turns texts into what they mean. The message of an error has no command before it.
@@ -280,6 +289,9 @@ Parsed ParseFlags(int argc, const char* const* argv, const std::string& version,
   }
   if (has_separator && flags.record.command.empty()) {
     return WrongUsage(err, name, "there is no command after --");
+  }
+  if (name == "probes" && !flags.probes.pid && flags.probes.file.empty()) {
+    return WrongUsage(err, name, "a process (-p PID) or a file is required");
   }
   if (auto converted = Convert(flags, raw); !converted) {
     return WrongUsage(err, name, converted.error().message);

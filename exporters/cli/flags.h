@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "daemon/base/result.h"
+#include "exporters/cli/probe_table.h"
 #include "exporters/cli/record_options.h"
 #include "exporters/cli/source.h"
 #include "exporters/report/view.h"
@@ -35,6 +36,7 @@ struct Flags {
   ColourMode colour = ColourMode::kAuto;
   std::optional<double> min_complete, min_named;
   RecordOptions record;
+  ProbeTarget probes;
 };
 
 // What parsing ended with: flags to run, or an exit code when help or an error has been printed.

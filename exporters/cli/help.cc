@@ -103,6 +103,15 @@ has a function's name.
 Examples:
   hotpath quality app.pb.gz
   hotpath quality --min-complete 0.995 --min-named 0.99 app.pb.gz    exit 3 below)"}},
+    {"probes",
+     {"Where probes of allocations would sit, and what they would cost",
+      R"(emulated: the kernel plays the instruction itself (about 1 us); stepped: it takes a second
+exception; refused: no place could be shown to be right. Nothing is attached.
+
+Examples:
+  hotpath probes /usr/lib/x86_64-linux-gnu/libc.so.6
+  sudo hotpath probes -p 1234
+  hotpath probes --format json ./app | jq '.probes[] | select(.class == "refused")')"}},
     {"doctor",
      {"What this host lacks for profiling, and the remedy",
       R"(Exit 1 when something required is missing. Changes nothing.

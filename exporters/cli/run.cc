@@ -36,6 +36,7 @@ class Run {
   int Execute() {
     if (flags_.command == "doctor") return Doctor();
     if (flags_.command == "record") return Record();
+    if (flags_.command == "probes") return Probes();
     if (flags_.command == "diff") return Diff();
     auto profile = LoadProfile(flags_.source, flags_.capture, environment_);
     if (!profile) return Failed(profile.error());
@@ -190,6 +191,17 @@ class Run {
                            : Csv() ? DoctorCsv(checks)
                                    : DoctorText(checks, Colour()));
     return code != kDone || HostIsFit(checks) ? code : kFailed;
+  }
+
+  int Probes() const {
+    if (!context_.probes) {
+      return Failed({ErrorCode::kUnsupported, "probes is not available in this build"});
+    }
+    const auto tables = context_.probes(flags_.probes);
+    if (!tables) return Failed(tables.error());
+    return Json()  ? Print(ProbesJson(*tables))
+           : Csv() ? Print(ProbesCsv(*tables))
+                   : PrintText(ProbesText(*tables));
   }
 
   int Record() const {

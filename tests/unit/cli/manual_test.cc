@@ -13,8 +13,9 @@
 namespace hotpath::cli {
 namespace {
 
-constexpr const char* kCommands[] = {"record", "top", "list",  "peek", "tree",    "traces",
-                                     "tags",   "raw", "flame", "diff", "quality", "doctor"};
+constexpr const char* kCommands[] = {"record",  "top",    "list",  "peek",  "tree",
+                                     "traces",  "tags",   "raw",   "flame", "diff",
+                                     "quality", "probes", "doctor"};
 
 std::string ReadSource(const std::string& path) {
   std::ifstream file(std::string(HOTPATH_SOURCE_DIR) + "/" + path);
