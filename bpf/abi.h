@@ -147,6 +147,14 @@ struct hp_file_key {
 	__u32 generation;
 };
 
+/* How file ids are given out; one, of all programs. User space maps it. */
+struct hp_file_ids {
+	__u32 next;	/* Never given out yet; at the limit when only free_file_ids has more. */
+	__u32 epoch;	/* User space adds one when it took ids away: older mappings are void. */
+	__u64 numbered; /* Times that a file got an id: with those given back, how many are left. */
+	__u64 exhausted; /* New files that found none. */
+};
+
 /* A file seen for the first time: open it now, through the process that maps it. */
 struct hp_new_file {
 	__u32 kind; /* HP_EVENT_NEW_FILE */
@@ -164,5 +172,6 @@ struct hp_new_file {
 #endif
 static_assert(sizeof(struct hp_sample) == 104, "hp_sample");
 static_assert(sizeof(struct hp_new_file) == 568, "hp_new_file");
+static_assert(sizeof(struct hp_file_ids) == 24, "hp_file_ids");
 
 #endif /* HOTPATH_BPF_ABI_H */

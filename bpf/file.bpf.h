@@ -16,12 +16,6 @@
 
 /* Ids there are, HP_MAX_FILES at most: a smaller number is for tests. */
 const volatile __u32 max_files __weak = HP_MAX_FILES;
-/* Next id never given out; max_files when only free_file_ids has more. */
-__u32 next_file_id __weak = HP_FILE_FIRST;
-/* Times that a file got an id: with what user space gave back, how many are left. */
-__u64 files_numbered __weak = 0;
-/* New files that found no id. */
-__u64 files_without_id __weak = 0;
 
 /* Where the change time lies depends on the kernel: until 6.5, until 6.10, since 6.11. */
 struct inode___until_6_5 {
@@ -129,12 +123,12 @@ static __always_inline void hp_read_file_key(struct file *file, struct hp_file_k
 }
 
 /* An id that stands for no file, or HP_FILE_NONE. */
-static __always_inline __u32 hp_unused_id(void)
+static __always_inline __u32 hp_unused_id(struct hp_file_ids *ids)
 {
 	__u32 id;
 
-	if (next_file_id < max_files) {
-		id = __sync_fetch_and_add(&next_file_id, 1);
+	if (ids->next < max_files) {
+		id = __sync_fetch_and_add(&ids->next, 1);
 		if (id < max_files)
 			return id;
 	}
@@ -145,10 +139,12 @@ static __always_inline __u32 hp_unused_id(void)
 static __noinline int hp_identify_file(struct hp_mapping *mapping)
 {
 	struct hp_file_key key = {};
+	__u32 zero = 0;
+	struct hp_file_ids *ids = bpf_map_lookup_elem(&file_ids, &zero);
 	__u32 *known;
 	__u32 id;
 
-	if (!mapping)
+	if (!mapping || !ids)
 		return 0;
 	hp_read_file_key((struct file *)mapping->vm_file, &key);
 	known = bpf_map_lookup_elem(&files, &key);
@@ -156,19 +152,19 @@ static __noinline int hp_identify_file(struct hp_mapping *mapping)
 		mapping->file_id = *known;
 		return 0;
 	}
-	id = hp_unused_id();
+	id = hp_unused_id(ids);
 	if (id == HP_FILE_NONE || bpf_map_update_elem(&files, &key, &id, BPF_NOEXIST)) {
 		/* Another CPU was first, or there is no room. */
 		if (id != HP_FILE_NONE)
 			bpf_map_push_elem(&free_file_ids, &id, 0);
 		known = bpf_map_lookup_elem(&files, &key);
 		if (!known)
-			__sync_fetch_and_add(&files_without_id, 1);
+			__sync_fetch_and_add(&ids->exhausted, 1);
 		mapping->file_id = known ? *known : HP_FILE_NONE;
 		return 0;
 	}
 	mapping->file_id = id;
-	__sync_fetch_and_add(&files_numbered, 1);
+	__sync_fetch_and_add(&ids->numbered, 1);
 	hp_request_file(mapping, &key);
 	return 0;
 }

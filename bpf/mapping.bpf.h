@@ -36,9 +36,6 @@ struct mm_struct___seqcount {
 	struct hp_seqcount mm_lock_seq;
 } __attribute__((preserve_access_index));
 
-/* User space adds one when it took ids away from files: no mapping found before may be used. */
-volatile __u32 file_ids_epoch __weak = 0;
-
 /* Walks the tree to the entry that holds `address`: a struct vm_area_struct, or 0. */
 static __noinline __u64 hp_find_vma(struct hp_scratch *s, __u64 address)
 {
@@ -124,7 +121,9 @@ static __always_inline void hp_begin_mappings(struct hp_scratch *s, struct task_
 	struct mm_struct *mm = task->mm;
 	__u64 start_time = task->group_leader->start_boottime;
 	__u32 pid = task->tgid;
-	__u32 epoch = file_ids_epoch;
+	__u32 zero = 0;
+	struct hp_file_ids *ids = bpf_map_lookup_elem(&file_ids, &zero);
+	__u32 epoch = ids ? *(volatile __u32 *)&ids->epoch : 0;
 	__u32 seq = 0;
 	int counted = 0;
 

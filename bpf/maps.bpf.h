@@ -31,6 +31,14 @@ struct {
 	__type(value, __u32);
 } free_file_ids SEC(".maps") __weak;
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct hp_file_ids);
+} file_ids SEC(".maps") __weak;
+
 /* By file id: is there a table, and how is it laid out. Written by user space, mapped. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -149,7 +157,7 @@ struct hp_scratch {
 	__u64 mappings_start_time;
 	__u32 mappings_seq;
 	__u32 mappings_pid;
-	__u32 mappings_epoch; /* file_ids_epoch, when they were found. */
+	__u32 mappings_epoch; /* Of file_ids, when they were found. */
 	struct hp_mapping mappings[HP_CACHED_MAPPINGS];
 	struct hp_walk walk;
 	__u64 node[32]; /* One node of the kernel's tree of mappings. */

@@ -6,6 +6,7 @@
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
+#include <sys/mman.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -129,6 +130,11 @@ Result<std::unique_ptr<KernelSide>> KernelSide::Load(const Options& options) {
   if (const int error = cpu_bpf__load(side->skeleton_); error != 0) {
     return std::unexpected(ExplainLoadFailure(-error));
   }
+  void* file_ids = mmap(nullptr, sizeof(hp_file_ids), PROT_READ | PROT_WRITE, MAP_SHARED,
+                        side->file_ids_fd(), 0);
+  if (file_ids == MAP_FAILED) return FailErrno("map the file ids");
+  side->file_ids_ = static_cast<hp_file_ids*>(file_ids);
+  side->file_ids_->next = HP_FILE_FIRST;
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, side->skeleton_->obj) {
     side->map_bytes_ += MapBytes(bpf_map__fd(map));
@@ -136,11 +142,15 @@ Result<std::unique_ptr<KernelSide>> KernelSide::Load(const Options& options) {
   return side;
 }
 
-KernelSide::~KernelSide() { cpu_bpf__destroy(skeleton_); }
+KernelSide::~KernelSide() {
+  if (file_ids_ != nullptr) munmap(file_ids_, sizeof(hp_file_ids));
+  cpu_bpf__destroy(skeleton_);
+}
 
 int KernelSide::events_fd() const { return bpf_map__fd(skeleton_->maps.events); }
 int KernelSide::files_fd() const { return bpf_map__fd(skeleton_->maps.files); }
 int KernelSide::free_file_ids_fd() const { return bpf_map__fd(skeleton_->maps.free_file_ids); }
+int KernelSide::file_ids_fd() const { return bpf_map__fd(skeleton_->maps.file_ids); }
 int KernelSide::file_infos_fd() const { return bpf_map__fd(skeleton_->maps.file_infos); }
 int KernelSide::file_requests_fd() const { return bpf_map__fd(skeleton_->maps.file_requests); }
 int KernelSide::rules_fd() const { return bpf_map__fd(skeleton_->maps.rules); }
@@ -151,13 +161,11 @@ int KernelSide::session_pids_fd() const { return bpf_map__fd(skeleton_->maps.ses
 
 uint32_t KernelSide::max_files() const { return skeleton_->rodata->max_files; }
 uint64_t KernelSide::files_numbered() const {
-  return __atomic_load_n(&skeleton_->bss->files_numbered, __ATOMIC_ACQUIRE);
+  return __atomic_load_n(&file_ids_->numbered, __ATOMIC_ACQUIRE);
 }
-void KernelSide::ForgetMappings() {
-  __atomic_add_fetch(&skeleton_->bss->file_ids_epoch, 1, __ATOMIC_SEQ_CST);
-}
+void KernelSide::ForgetMappings() { __atomic_add_fetch(&file_ids_->epoch, 1, __ATOMIC_SEQ_CST); }
 
-uint64_t KernelSide::files_without_id() const { return skeleton_->bss->files_without_id; }
+uint64_t KernelSide::files_without_id() const { return file_ids_->exhausted; }
 
 KernelSide::RunTime KernelSide::program_run_time() const {
   RunTime sum;

@@ -7,6 +7,7 @@
 #include "daemon/base/result.h"
 
 struct cpu_bpf;
+struct hp_file_ids;
 
 namespace hotpath {
 
@@ -28,6 +29,7 @@ class KernelSide {
   int events_fd() const;  // The ring buffer.
   int files_fd() const;
   int free_file_ids_fd() const;
+  int file_ids_fd() const;
   int file_infos_fd() const;
   int file_requests_fd() const;
   int rules_fd() const;
@@ -57,6 +59,7 @@ class KernelSide {
  private:
   KernelSide() = default;
   cpu_bpf* skeleton_ = nullptr;
+  hp_file_ids* file_ids_ = nullptr;  // The kernel side's own, mapped.
   uint64_t ring_bytes_ = 0;
   uint64_t map_bytes_ = 0;
 };
