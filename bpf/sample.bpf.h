@@ -29,9 +29,9 @@ static __always_inline struct hp_scratch *hp_begin_sample(struct task_struct *ta
 	struct task_struct *leader = task->group_leader;
 	struct hp_scratch *s = bpf_map_lookup_elem(&scratch, &zero);
 
-	if (!s || s->busy)
+	/* In one step, for a probe may be preempted by another one on its CPU. */
+	if (!s || __sync_val_compare_and_swap(&s->busy, 0, 1))
 		return NULL;
-	s->busy = 1;
 	s->sample.kind = HP_EVENT_SAMPLE;
 	s->sample.session = session;
 	s->sample.type = type;
@@ -50,7 +50,7 @@ static __always_inline struct hp_scratch *hp_begin_sample(struct task_struct *ta
 
 static __always_inline void hp_end_sample(struct hp_scratch *s)
 {
-	s->busy = 0;
+	*(volatile __u32 *)&s->busy = 0;
 }
 
 /* Where a user thread's execution stopped, from the registers the kernel saved at its stack's top.

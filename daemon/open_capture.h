@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "daemon/base/result.h"
 #include "daemon/profile/capture.h"
@@ -47,14 +49,25 @@ class OpenCapture {
     if (type_ == TypeId::kCpu) {
       clipped_.value = std::min(sample.time_ns, end_ns_) - std::max(from, begin_ns_);
     }
-    if (known_stacks_only_) {
-      builder_.AddKnown(clipped_, Loss::kMemoryLimit);
-    } else {
-      builder_.Add(clipped_);
+    const std::optional<uint32_t> row = known_stacks_only_
+                                            ? builder_.AddKnown(clipped_, Loss::kMemoryLimit)
+                                            : builder_.Add(clipped_);
+    if (row && builder_.window().type.weighed_late) {
+      unweighed_.push_back({.row = *row,
+                            .pid = sample.process.pid,
+                            .tid = sample.tid,
+                            .time_ns = sample.time_ns,
+                            .bytes = sample.bytes});
     }
     builder_.window().processes.try_emplace(sample.process, it->second);
   }
   std::unique_ptr<Window> Close() { return builder_.Close(); }
+  // Of a type whose samples are weighed when the capture has ended.
+  const std::vector<UnweighedSample>& unweighed() const { return unweighed_; }
+  // Would it take samples of this process?
+  bool WantsProcess(const Sample& sample, const ProcessFacts& facts) const {
+    return Wants(sample, facts);
+  }
 
  private:
   explicit OpenCapture(ProfileType type) : type_(type.id), builder_(std::move(type)) {}
@@ -73,6 +86,7 @@ class OpenCapture {
   std::map<ProcessKey, ProcessFacts> processes_;  // All that ran, wanted or not.
   WindowBuilder builder_;
   Sample clipped_;
+  std::vector<UnweighedSample> unweighed_;
 };
 
 }  // namespace hotpath

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <fstream>
 
+#include "bpf/abi.h"
 #include "daemon/files/debug_files.h"
 
 namespace hotpath {
@@ -129,6 +130,10 @@ Result<std::unique_ptr<Pipeline>> Pipeline::Start(const Settings& settings) {
       .session = FaultSampler::kSession};
   pipeline->reader_thread_ = std::thread([self = pipeline.get()] { self->RunReader(); });
   pipeline->files_thread_ = std::thread([self = pipeline.get()] { self->RunFiles(); });
+  auto allocs = std::make_unique<AllocCaptures>(pipeline->kernel_.get(), settings.allocs_allowed);
+  pipeline->allocs_ = allocs.get();
+  pipeline->sources_.at(static_cast<size_t>(TypeId::kAllocs)) = {
+      .sampling = std::move(allocs), .session = HP_SESSION_OF(HP_TYPE_ALLOCS)};
   if (Result<void> sampling = pipeline->StartSampling(); !sampling) {
     return std::unexpected(sampling.error());
   }
@@ -178,6 +183,8 @@ void Pipeline::RunReader() {
     if (std::chrono::steady_clock::now() >= next_cool) {
       next_cool += kCoolEvery;
       slots_.Cool();
+      std::lock_guard lock(mutex_);
+      busy_.Halve();
     }
   }
 }
@@ -185,6 +192,7 @@ void Pipeline::RunReader() {
 void Pipeline::OnSample(const Sample& sample) {
   samples_read_++;
   std::lock_guard lock(mutex_);
+  if (sample.type == TypeId::kCpu) busy_.Add(sample);
   for (OpenCapture* capture : captures_) {
     capture->Offer(sample, [&](const Sample& s) {
       return processes_->Find(s.process, s.process_name).value_or(ProcessFacts());
@@ -309,6 +317,14 @@ Result<std::unique_ptr<Window>> Pipeline::Capture(const CaptureRequest& request,
                             "give hotpathd a larger --memory-limit",
                             memory_bytes_ >> 20, settings_.memory_limit_bytes >> 20));
   }
+  std::unique_ptr<AllocSession> allocs;
+  if (type == TypeId::kAllocs) {
+    lock.unlock();
+    Result<std::unique_ptr<AllocSession>> begun = BeginAllocs(request);
+    if (!begun) return std::unexpected(begun.error());
+    allocs = std::move(*begun);
+    lock.lock();
+  }
   std::shared_ptr<const void> pin = registry_->Pin();
   const int64_t start_unix_ns = UnixNs();
   const double cpu_seconds_before = KernelCpuSeconds();
@@ -322,7 +338,8 @@ Result<std::unique_ptr<Window>> Pipeline::Capture(const CaptureRequest& request,
   reader_->Wake();  // From now on it comes more often.
   if (request.on_started) request.on_started();
 
-  const uint64_t end_ns = WaitForEnd(request, cancelled, begin_ns);
+  const uint64_t end_ns = allocs ? RunAllocs(*allocs, request, cancelled, begin_ns)
+                                 : WaitForEnd(request, cancelled, begin_ns);
   const double cpu_seconds_after = KernelCpuSeconds();
   lock.lock();
   capture.SetEnd(end_ns);
@@ -349,6 +366,14 @@ Result<std::unique_ptr<Window>> Pipeline::Capture(const CaptureRequest& request,
   window->duration_ns = static_cast<int64_t>(end_ns - begin_ns);
   for (size_t i = 0; i < kLosses; i++) {
     window->lost.at(i) += after.lost.at(i) - before.lost.at(i);
+  }
+  if (allocs) {
+    allocs->Weigh(capture.unweighed(), *window);
+    DropAllocatorFrames(*window);
+    const WindowTotals totals = allocs->totals();
+    const double trap_ns = allocs->trap_ns();
+    allocs.reset();
+    allocs_->End(totals, trap_ns);
   }
   // The kernel's account is of the whole machine.
   const bool accounted = cpu_seconds_before >= 0 && cpu_seconds_after >= 0;

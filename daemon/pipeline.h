@@ -12,6 +12,8 @@
 #include <thread>
 #include <vector>
 
+#include "daemon/alloc_captures.h"
+#include "daemon/allocations/busy_processes.h"
 #include "daemon/base/bounded_queue.h"
 #include "daemon/base/metrics.h"
 #include "daemon/base/result.h"
@@ -49,6 +51,7 @@ class Pipeline : public CaptureSource, public MetricsSource, private RingSink {
     uint32_t max_files = 0;           // As KernelSide::Options.
     uint64_t memory_limit_bytes = 0;  // 0: none, tables may take table_cap_bytes.
     double cpu_budget_ratio = 0;      // Of one CPU; 0: none.
+    bool allocs_allowed = true;       // False: no allocator is ever probed.
     std::string state_dir;            // Empty: symbol indices are kept in memory.
   };
   // Loads the kernel side and starts sampling. Errors: as KernelSide::Load and CpuSampler::Start.
@@ -65,6 +68,8 @@ class Pipeline : public CaptureSource, public MetricsSource, private RingSink {
   void WarmUp(const CaptureFilter& filter);
   // An error while there is no sampling: what readiness means.
   Result<void> Ready() const;
+  // The kill switch: while off, no probe is in any process. Returns within 100 ms.
+  void SetProbesEnabled(bool enabled) { allocs_->SetEnabled(enabled); }
   // Makes captures that wait return at once with what they have. For shutdown.
   void EndCaptures();
 
@@ -104,6 +109,12 @@ class Pipeline : public CaptureSource, public MetricsSource, private RingSink {
   // Blocks until the capture is over; the end of the interval that it is of.
   uint64_t WaitForEnd(const CaptureRequest& request, const std::atomic<bool>& cancelled,
                       uint64_t begin_ns) const;
+  // Whom a capture of allocations watches: the processes asked for, else those that use most CPU.
+  Result<std::unique_ptr<AllocSession>> BeginAllocs(const CaptureRequest& request);
+  // Blocks until the capture is over; the end of the interval that it is of.
+  uint64_t RunAllocs(AllocSession& session, const CaptureRequest& request,
+                     const std::atomic<bool>& cancelled, uint64_t begin_ns);
+  void DropAllocatorFrames(Window& window) const;
   void DrainRing();   // Waits until the ring holds nothing older than now.
   void DrainFiles();  // Waits until the files thread has caught up, 3 s at most.
   // A process that was gone before anybody could ask /proc runs what its `_start` lies in.
@@ -139,6 +150,8 @@ class Pipeline : public CaptureSource, public MetricsSource, private RingSink {
     SessionCounters ended = {};              // What user space lost of it.
   };
   std::array<Source, kTypes> sources_;
+  AllocCaptures* allocs_ = nullptr;  // Of sources_.
+  BusyProcesses busy_;
   SessionCounters ended_;               // Sum over the sessions that were stopped.
   std::vector<OpenCapture*> captures_;  // On the stacks of the threads that are in Capture().
 

@@ -51,7 +51,7 @@ std::vector<MetricFamily> Pipeline::TypeMetrics() const {
                                "Samples the kernel side sent of " + type.name + ".",
                                static_cast<double>(sum.sent.samples)));
     for (size_t i = 0; i < type.measures.size(); i++) {
-      if (type.measures[i] == Measure::kSamples) continue;
+      if (type.measures[i] == Measure::kSamples || type.weighed_late) continue;
       const ValueType& value = type.sample_types.at(i);
       const bool bytes = type.measures[i] == Measure::kBytes;
       families.push_back(Counter(fmt::format("{}_{}_total", prefix, bytes ? "bytes" : value.type),
@@ -114,6 +114,7 @@ std::vector<MetricFamily> Pipeline::Collect() {
   families.push_back(std::move(ends));
 
   for (MetricFamily& family : TypeMetrics()) families.push_back(std::move(family));
+  for (MetricFamily& family : allocs_->Metrics()) families.push_back(std::move(family));
 
   const RegistryCounters& files = registry_->counters();
   families.push_back(Counter("hotpathd_files_seen_total", "Distinct files met in stacks.",

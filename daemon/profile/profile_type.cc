@@ -35,8 +35,23 @@ ProfileType MemoryGrowthProfileType() {
               "page too; what was given back since is in it"};
 }
 
+ProfileType AllocsProfileType() {
+  return {.id = TypeId::kAllocs,
+          .name = "allocs",
+          .sample_types = {{"alloc_objects", "count"}, {"alloc_space", "bytes"}},
+          .measures = {Measure::kValue, Measure::kBytes},
+          .default_sample_type = "alloc_space",
+          .period_type = {"space", "bytes"},
+          .period = 4096,
+          .weighed_late = true,
+          .estimated = true,
+          .endpoint = "allocs",
+          .title = "Who asks allocators for memory, by windows of probes.",
+          .comment = "allocs: estimated from windows; what was freed since is in it"};
+}
+
 std::vector<ProfileType> ProfileTypes(int hz) {
-  return {CpuProfileType(hz), MemoryGrowthProfileType()};
+  return {CpuProfileType(hz), AllocsProfileType(), MemoryGrowthProfileType()};
 }
 
 Result<ProfileType> FindProfileType(std::string_view name, int hz) {

@@ -38,11 +38,12 @@ struct ProfileType {
   std::vector<Measure> measures;        // What each of them sums up.
   std::string default_sample_type;      // Empty: the last.
   ValueType period_type;
-  int64_t period = 0;      // In period_type's unit; 0: told by the capture, as value / samples.
-  bool estimated = false;  // A sample stands for many events: the profile says how many it has.
-  std::string endpoint;    // The last word of its URL: "profile" for cpu.
-  std::string title;       // One sentence, for people who choose a type.
-  std::string comment;     // What its values leave out; empty: nothing.
+  int64_t period = 0;         // In period_type's unit; 0: told by the capture, as value / samples.
+  bool weighed_late = false;  // What a sample stands for is known when its capture ends.
+  bool estimated = false;     // A sample stands for many events: the profile says how many it has.
+  std::string endpoint;       // The last word of its URL: "profile" for cpu.
+  std::string title;          // One sentence, for people who choose a type.
+  std::string comment;        // What its values leave out; empty: nothing.
 };
 
 // All the types that a capture can be of; `hz` is the rate of cpu's. A type is one row of it.
@@ -54,6 +55,9 @@ std::string ProfileTypeNames();
 
 // samples/count and cpu/nanoseconds, period cpu/nanoseconds 1e9/hz: Go's names.
 ProfileType CpuProfileType(int hz);
+// alloc_objects/count and alloc_space/bytes, period space/bytes: the mean number of bytes from one
+// sampled byte to the next (AllocProbes::kSampleBytes). Go's names.
+ProfileType AllocsProfileType();
 // faults/count and growth_space/bytes.
 ProfileType MemoryGrowthProfileType();
 

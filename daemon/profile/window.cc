@@ -28,7 +28,7 @@ int64_t SampleSum::Of(Measure measure) const {
   return 0;
 }
 
-void WindowBuilder::Add(const Sample& sample) {
+uint32_t WindowBuilder::Add(const Sample& sample) {
   SampleOwner owner{.process = sample.process,
                     .tid = sample.tid,
                     .cgroup_id = sample.cgroup_id,
@@ -55,12 +55,14 @@ void WindowBuilder::Add(const Sample& sample) {
   for (size_t i = 0; i < row.values.size(); i++) {
     row.values[i] += one.Of(window_->type.measures.at(i));
   }
+  return row_it->second;
 }
 
-void WindowBuilder::AddKnown(const Sample& sample, Loss loss) {
+std::optional<uint32_t> WindowBuilder::AddKnown(const Sample& sample, Loss loss) {
   if (window_->stacks.Holds(sample.frames)) return Add(sample);
   window_->lost.at(static_cast<size_t>(loss)) +=
       {.samples = 1, .value = sample.value, .bytes = sample.bytes};
+  return std::nullopt;
 }
 
 }  // namespace hotpath

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -70,17 +71,26 @@ struct Window {
   double cpu_seconds_kernel = -1;     // The kernel's own account over the interval; -1 unknown.
 };
 
+// A sample whose weight is known only when the window is over, and the row that it is in.
+struct UnweighedSample {
+  uint32_t row = 0;  // Index into Window::rows.
+  uint32_t pid = 0;
+  uint32_t tid = 0;
+  uint64_t time_ns = 0;
+  uint64_t bytes = 0;
+};
+
 // Builds one window from samples. One thread; Close() hands the result over.
 class WindowBuilder {
  public:
   explicit WindowBuilder(ProfileType type) : window_(std::make_unique<Window>()) {
     window_->type = std::move(type);
   }
-  // Adds what each of the type's measures says.
-  void Add(const Sample& sample);
+  // Adds what each of the type's measures says. Returns the row's index.
+  uint32_t Add(const Sample& sample);
   // The same for a stack that the window has already; counts another one as lost, so that the
   // window hardly grows.
-  void AddKnown(const Sample& sample, Loss loss);
+  std::optional<uint32_t> AddKnown(const Sample& sample, Loss loss);
   Window& window() { return *window_; }
   size_t rows() const { return window_->rows.size(); }
   std::unique_ptr<Window> Close() { return std::move(window_); }

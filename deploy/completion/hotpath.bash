@@ -27,7 +27,7 @@ _hotpath() {
     --color) COMPREPLY=($(compgen -W "auto always never" -- "$current")); return ;;
     --by) COMPREPLY=($(compgen -W "function line file address" -- "$current")); return ;;
     --alloc) COMPREPLY=($(compgen -W "sampled exact" -- "$current")); return ;;
-    -t|--type) COMPREPLY=($(compgen -W "cpu memory_growth" -- "$current")); return ;;
+    -t|--type) COMPREPLY=($(compgen -W "cpu allocs memory_growth" -- "$current")); return ;;
     -p|--pid) COMPREPLY=($(compgen -W "$(cd /proc && echo [0-9]*)" -- "$current")); return ;;
     --tagroot) COMPREPLY=($(compgen -W "comm process exe cgroup unit container pod" -- "$current")); return ;;
     --source-path) COMPREPLY=($(compgen -d -- "$current")); return ;;

@@ -32,7 +32,7 @@ complete -c hotpath -n $target -x -s p -l pid -a "(__fish_complete_pids)" -d "On
 complete -c hotpath -n $target -x -l comm -d "Only threads and processes whose name matches"
 complete -c hotpath -n $target -r -l exe -d "Only this program"
 complete -c hotpath -n $target -x -l cgroup -d "Only this cgroup and those below it"
-complete -c hotpath -n $target -x -s t -l type -a "cpu memory_growth" -d "Profile type"
+complete -c hotpath -n $target -x -s t -l type -a "cpu allocs memory_growth" -d "Profile type"
 complete -c hotpath -n $target -x -s d -l duration -d "How long to capture"
 complete -c hotpath -n $target -x -s F -l frequency -d "Samples a second of each CPU"
 complete -c hotpath -n $source -x -l from -d "History from"

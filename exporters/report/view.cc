@@ -179,6 +179,7 @@ std::string ProfileTypeName(const pprof::Profile& profile) {
   if (has("off_cpu")) return "offcpu";
   if (has("contentions")) return "mutex";
   if (has("cpu")) return "cpu";
+  if (has("alloc_space")) return "allocs";
   if (has("growth_space")) return "memory_growth";
   return profile.sample_types.empty() ? "" : profile.sample_types.back().type;
 }

@@ -89,7 +89,7 @@ TEST(OpenCapture, NamesTheTypesThereAre) {
   const Result<OpenCapture> opened = OpenCapture::Open(request, 2, kBegin);
   ASSERT_FALSE(opened);
   EXPECT_EQ(opened.error().code, ErrorCode::kNotFound);
-  EXPECT_EQ(opened.error().message, "nonsense: no such profile type: cpu, memory_growth");
+  EXPECT_EQ(opened.error().message, "nonsense: no such profile type: cpu, allocs, memory_growth");
 }
 
 TEST(OpenCapture, FiltersByTheNameOfThreadOrProcess) {

@@ -159,7 +159,7 @@ TEST_F(HandlersTest, ErrorsAreTextThatPprofPrints) {
        {"heap", "allocs", "block", "mutex", "goroutine", "threadcreate", "trace", "nonsense"}) {
     const HttpResponse response = Other((std::string("/debug/pprof/") + name).c_str());
     expect(response, 404);
-    EXPECT_EQ(response.body, "Unknown profile; known are profile, memory_growth\n");
+    EXPECT_EQ(response.body, "Unknown profile; known are profile, allocs, memory_growth\n");
   }
 }
 
