@@ -18,6 +18,7 @@
 #include "daemon/files/file_worker.h"
 #include "daemon/options.h"
 #include "daemon/pipeline.h"
+#include "exporters/api/probe_switch.h"
 #include "exporters/api/report_handlers.h"
 #include "exporters/http/health.h"
 #include "exporters/http/http_server.h"
@@ -114,6 +115,7 @@ int Run(const Options& options, const std::vector<std::string>& arguments) {
                        .ring_bytes = options.ring_bytes,
                        .memory_limit_bytes = options.memory_limit_bytes,
                        .cpu_budget_ratio = options.cpu_budget_ratio,
+                       .allocs_allowed = options.alloc && options.alloc_budget_ratio > 0,
                        .state_dir = state_dir});
   if (!started) return Complain(started.error());
   const std::shared_ptr<Pipeline> pipeline = std::move(*started);
@@ -133,6 +135,9 @@ int Run(const Options& options, const std::vector<std::string>& arguments) {
       {.path = "/api/v1/top", .long_running = true, .handler = top},
       {.path = "/api/v1/quality", .long_running = true, .handler = quality},
       {.path = "/api/v1/diff", .long_running = true, .handler = diff},
+      {.path = "/api/v1/probes",
+       .prefix = true,
+       .handler = api::ProbeSwitchHandler([pipeline](bool on) { pipeline->SetProbesEnabled(on); })},
       {.path = "/debug/pprof", .prefix = true, .handler = index}};
   for (const ProfileType& type : ProfileTypes(1)) {
     routes.push_back({.path = "/debug/pprof/" + type.endpoint,
@@ -150,7 +155,10 @@ int Run(const Options& options, const std::vector<std::string>& arguments) {
 
   for (int signal = 0; signal != SIGTERM && signal != SIGINT;) {
     if (sigwait(&signals, &signal) != 0) break;
-    if (signal == SIGUSR2) spdlog::info("SIGUSR2: no probe is in place");
+    if (signal == SIGUSR2) {
+      pipeline->SetProbesEnabled(false);
+      spdlog::warn("SIGUSR2: no probe is in place, until POST /api/v1/probes/on");
+    }
     if (signal != SIGHUP) continue;
     if (Result<void> reloaded = (*server)->ReloadToken(); !reloaded) {
       spdlog::error("SIGHUP: the old token stays: {}", reloaded.error().message);
