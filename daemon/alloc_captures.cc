@@ -30,7 +30,7 @@ SessionCounters AllocCaptures::Counters() const {
 
 Result<void> AllocCaptures::LoadProbes() {
   if (probes_) return {};
-  Result<std::unique_ptr<AllocProbes>> probes = AllocProbes::Load(*kernel_);
+  Result<std::unique_ptr<AllocProbes>> probes = AllocProbes::Load(*kernel_, &stopped_);
   if (!probes) return std::unexpected(probes.error());
   probes_ = std::move(*probes);
   return {};
@@ -43,7 +43,7 @@ Result<std::unique_ptr<AllocSession>> AllocCaptures::Begin(
     return Fail(ErrorCode::kUnavailable,
                 "allocation profiling is off: --no-alloc or --alloc-budget 0");
   }
-  if (!enabled_) {
+  if (stopped_) {
     return Fail(ErrorCode::kUnavailable,
                 "probes are switched off: POST /api/v1/probes/on switches them on");
   }
@@ -84,12 +84,7 @@ void AllocCaptures::End(const WindowTotals& totals, double trap_ns) {
 }
 
 void AllocCaptures::SetEnabled(bool enabled) {
-  {
-    std::lock_guard lock(mutex_);
-    enabled_ = enabled;
-    if (!probes_) return;
-    probes_->SetStopped(!enabled);
-  }
+  stopped_ = !enabled;
   if (!enabled) std::this_thread::sleep_for(kWindowEnds);
 }
 
@@ -119,7 +114,7 @@ std::vector<MetricFamily> AllocCaptures::Metrics() const {
                             trap_ns_ / 1e9));
   families.push_back(Family(kGauge, "hotpathd_alloc_enabled",
                             "1 while probes may be placed, 0 when they are switched off.",
-                            allowed_ && enabled_ ? 1 : 0));
+                            allowed_ && !stopped_ ? 1 : 0));
   return families;
 }
 

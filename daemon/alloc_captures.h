@@ -36,7 +36,7 @@ class AllocCaptures : public SampleSource {
   // After the session is destroyed.
   void End(const WindowTotals& totals, double trap_ns);
 
-  // The kill switch, from any thread: returns when no probe is in place, 100 ms at most.
+  // The kill switch, from any thread: returns when no probe is in place, within 100 ms.
   void SetEnabled(bool enabled);
 
   std::vector<MetricFamily> Metrics() const;
@@ -52,9 +52,9 @@ class AllocCaptures : public SampleSource {
 
   KernelSide* const kernel_;
   const bool allowed_;
-  mutable std::mutex mutex_;  // Guards all below.
+  std::atomic<bool> stopped_{false};  // Not under mutex_: the kill switch waits for nobody.
+  mutable std::mutex mutex_;          // Guards all below.
   bool busy_ = false;
-  bool enabled_ = true;
   std::unique_ptr<AllocProbes> probes_;
   FileWorker worker_;
   AllocatorFinder finder_{worker_};

@@ -329,7 +329,13 @@ Result<std::unique_ptr<Window>> Pipeline::Capture(const CaptureRequest& request,
   const int64_t start_unix_ns = UnixNs();
   const double cpu_seconds_before = KernelCpuSeconds();
   Result<SessionRef> session = AcquireSession(request, type);
-  if (!session) return std::unexpected(session.error());
+  if (!session) {
+    if (allocs) {
+      allocs.reset();
+      allocs_->End({}, 0);
+    }
+    return std::unexpected(session.error());
+  }
   const SessionCounters before = Counters(*session);
   const uint64_t begin_ns = MonotonicNs();
   OpenCapture capture = *OpenCapture::Open(request, session->number, begin_ns);

@@ -87,8 +87,10 @@ uint64_t CookieOf(const AllocSite& site) {
 
 }  // namespace
 
-Result<std::unique_ptr<AllocProbes>> AllocProbes::Load(const KernelSide& kernel) {
+Result<std::unique_ptr<AllocProbes>> AllocProbes::Load(const KernelSide& kernel,
+                                                       const std::atomic<bool>* stopped) {
   std::unique_ptr<AllocProbes> probes(new AllocProbes);
+  probes->stopped_ = stopped;
   probes->session_ = HP_SESSION_OF(HP_TYPE_ALLOCS);
   probes->skeleton_ = alloc_bpf__open();
   if (probes->skeleton_ == nullptr) return FailErrno("open the allocation programs");
@@ -214,7 +216,7 @@ Result<void> AllocProbes::Prepare(uint64_t start_ns, std::vector<Fd>& decoys) {
   const auto place = reinterpret_cast<const void*>(&DecoyPlace);
   SleepUntil(start_ns - std::min(start_ns, kPrepareNs));
   for (;;) {
-    if (stopped_) return Fail(ErrorCode::kUnavailable, "probes are switched off");
+    if (*stopped_) return Fail(ErrorCode::kUnavailable, "probes are switched off");
     Result<Fd> decoy = AttachUprobeToSelf(program_fd, place);
     if (!decoy) return std::unexpected(decoy.error());
     decoys.push_back(std::move(*decoy));
@@ -256,7 +258,7 @@ Result<OpenedWindow> AllocProbes::Open(const AllocTarget& target, const WindowPl
     const uint64_t end_ns = opened.window.armed_ns + plan.length_ns;
     SleepUntil(opened.window.armed_ns);
     while (MonotonicNs() < end_ns && __atomic_load_n(&config_->armed, __ATOMIC_RELAXED) != 0 &&
-           !stopped_) {
+           !*stopped_) {
       SleepUntil(std::min(end_ns, MonotonicNs() + kSliceNs));
     }
     __atomic_store_n(&config_->armed, 0, __ATOMIC_SEQ_CST);
@@ -305,8 +307,6 @@ void AllocProbes::Collect(OpenedWindow& opened) const {
     if (running) window.running.push_back({.tid = tid});
   }
 }
-
-void AllocProbes::SetStopped(bool stopped) { stopped_ = stopped; }
 
 KernelSide::RunTime AllocProbes::program_run_time() const {
   KernelSide::RunTime sum;

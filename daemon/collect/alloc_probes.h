@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <memory>
@@ -71,8 +72,10 @@ class AllocProbes {
   // One byte in so many is sampled.
   static constexpr uint64_t kSampleBytes = 4096;
 
-  // Errors: as KernelSide::Load; kUnsupported: kernel before 6.6.
-  static Result<std::unique_ptr<AllocProbes>> Load(const KernelSide& kernel);
+  // Borrows `stopped`, which any thread may set: while it is true no window opens, and an open one
+  // closes within 1 ms. Errors: as KernelSide::Load; kUnsupported: kernel before 6.6.
+  static Result<std::unique_ptr<AllocProbes>> Load(const KernelSide& kernel,
+                                                   const std::atomic<bool>* stopped);
   ~AllocProbes();
 
   // From now on (until Unwatch) the time that a process's threads spend on CPUs is kept.
@@ -90,8 +93,6 @@ class AllocProbes {
   // Errors: as AttachUprobes; kUnavailable: stopped.
   Result<OpenedWindow> Open(const AllocTarget& target, const WindowPlan& plan);
 
-  // From any thread. While stopped, no window opens, and an open one closes (5 ms).
-  void SetStopped(bool stopped);
   // Programs of ours in the kernel: run time where kernel.bpf_stats_enabled is 1.
   KernelSide::RunTime program_run_time() const;
 
@@ -108,7 +109,7 @@ class AllocProbes {
   hp_alloc_state* state_ = nullptr;
   hp_hit* hits_ = nullptr;
   int watched_ = 0;  // While it is 0, no switch of threads costs anything.
-  std::atomic<bool> stopped_{false};
+  const std::atomic<bool>* stopped_ = nullptr;
   // Links to close. Each close takes the breakpoints out at once and then waits for the kernel,
   // many can do so together. The probes' own are not to wait behind decoys: two of them would count
   // every call twice, and a probe that stays slows its process down.
