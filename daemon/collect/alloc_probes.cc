@@ -4,13 +4,11 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 #include <sys/mman.h>
 #include <time.h>
 
 #include <algorithm>
 #include <atomic>
-#include <cstring>
 #include <span>
 #include <unordered_map>
 #include <utility>
@@ -306,18 +304,6 @@ void AllocProbes::Collect(OpenedWindow& opened) const {
   for (const auto& [tid, running] : began_on_cpu) {
     if (running) window.running.push_back({.tid = tid});
   }
-}
-
-KernelSide::RunTime AllocProbes::program_run_time() const {
-  KernelSide::RunTime sum;
-  for (const bpf_program* program : {skeleton_->progs.alloc_hit, skeleton_->progs.alloc_switch}) {
-    bpf_prog_info info{};
-    uint32_t bytes = sizeof(info);
-    if (bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &bytes) != 0) continue;
-    sum.run_time_ns += info.run_time_ns;
-    sum.runs += info.run_cnt;
-  }
-  return sum;
 }
 
 }  // namespace hotpath

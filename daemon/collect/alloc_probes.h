@@ -3,10 +3,8 @@
 
 #include <array>
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <thread>
 #include <vector>
@@ -92,9 +90,6 @@ class AllocProbes {
   // Blocks until the window is over; its breakpoints are out of the process then or some us later.
   // Errors: as AttachUprobes; kUnavailable: stopped.
   Result<OpenedWindow> Open(const AllocTarget& target, const WindowPlan& plan);
-
-  // Programs of ours in the kernel: run time where kernel.bpf_stats_enabled is 1.
-  KernelSide::RunTime program_run_time() const;
 
  private:
   AllocProbes() = default;

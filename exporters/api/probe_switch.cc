@@ -3,19 +3,10 @@
 
 #include <utility>
 
-#include "exporters/report/header.h"
+#include "exporters/api/json_response.h"
 
 namespace hotpath::api {
 namespace {
-
-HttpResponse Answer(int status, const report::Json& json) {
-  HttpResponse response;
-  response.status = status;
-  response.content_type = "application/json";
-  response.headers.emplace_back("X-Content-Type-Options", "nosniff");
-  response.body = report::Dump(json);
-  return response;
-}
 
 class ProbeSwitch : public Handler {
  public:
@@ -24,15 +15,16 @@ class ProbeSwitch : public Handler {
   HttpResponse Handle(const HttpRequest& request) override {
     const bool on = request.path == "/api/v1/probes/on";
     if (!on && request.path != "/api/v1/probes/off") {
-      return Answer(404, {{"error", request.path + ": not found: use /api/v1/probes/off or /on"}});
+      return JsonResponse(404,
+                          {{"error", request.path + ": not found: use /api/v1/probes/off or /on"}});
     }
     if (request.method != "POST") {
-      HttpResponse refused = Answer(405, {{"error", "switching probes takes a POST"}});
+      HttpResponse refused = JsonResponse(405, {{"error", "switching probes takes a POST"}});
       refused.headers.emplace_back("Allow", "POST");
       return refused;
     }
     set_(on);
-    return Answer(200, {{"probes", on ? "on" : "off"}});
+    return JsonResponse(200, {{"probes", on ? "on" : "off"}});
   }
 
  private:

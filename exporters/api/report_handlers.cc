@@ -5,6 +5,7 @@
 #include <charconv>
 #include <future>
 
+#include "exporters/api/json_response.h"
 #include "exporters/report/diff.h"
 #include "exporters/report/quality.h"
 #include "exporters/report/top.h"
@@ -14,15 +15,6 @@ namespace {
 
 constexpr size_t kDefaultRows = 20;
 constexpr std::string_view kBasePrefix = "base_";
-
-HttpResponse JsonResponse(int status, const report::Json& json) {
-  HttpResponse response;
-  response.status = status;
-  response.content_type = "application/json";
-  response.headers.emplace_back("X-Content-Type-Options", "nosniff");
-  response.body = report::Dump(json);
-  return response;
-}
 
 HttpResponse ErrorResponse(const Error& error) {
   int status = 500;
